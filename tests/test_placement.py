@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+from sapiens_demo.errors import DemoError
+from sapiens_demo.network import NetworkConfig, SapiensNetwork
+from sapiens_demo.placement import CompiledDiffers, LazyPlacement, Placed, check_equal
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network() -> SapiensNetwork:
+    config = NetworkConfig(
+        task="segmentation",
+        embed_dim=16,
+        depth=1,
+        num_heads=2,
+        mlp_dim=32,
+        image_size=(64, 48),
+        patch_padding=0,
+        deconv_channels=(8,),
+        conv_channels=(8,),
+        out_channels=4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SapiensNetwork(config).eval().requires_grad_(False)
+
+
+def _images(count: int = 1, height: int = 64) -> Tensor:
+    return torch.randn(count, 3, height, 48, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace and guard as ever, but run the traced graph in Python: building C++ takes a minute."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable", "expected"),
+    [
+        (None, None, "default"),
+        (None, "", "default"),
+        (None, "off", "off"),
+        (None, " Max-Autotune", "max-autotune"),
+        ("off", "default", "off"),
+    ],
+)
+def test_the_mode_is_read(
+    mode: str | None, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAPIENS_COMPILE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("SAPIENS_COMPILE", variable)
+
+    assert LazyPlacement(mode).mode == expected
+
+
+@pytest.mark.parametrize("mode", ["fast", "reduce-overhead", "1"])
+def test_an_unknown_mode_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPIENS_COMPILE", mode)
+
+    with pytest.raises(DemoError, match=f"'{mode}'.*off, default or max-autotune"):
+        LazyPlacement()
+
+
+@pytest.mark.parametrize("mode", ["off", "default", "max-autotune"])
+def test_the_first_visitor_is_served_eagerly(mode: str, network: SapiensNetwork) -> None:
+    placed = LazyPlacement(mode, device_types=("cpu",)).place(network, CPU, torch.float32)
+
+    assert not placed.compiled
+    assert placed.forward is network
+
+
+@pytest.mark.parametrize(
+    ("mode", "device_types"), [("off", ("cpu",)), ("default", ("cuda",)), ("max-autotune", ())]
+)
+def test_nothing_is_compiled_where_it_is_off_or_does_not_pay(
+    mode: str, device_types: tuple[str, ...], network: SapiensNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("this must not be compiled"))
+    placement = LazyPlacement(mode, device_types)
+    placed = placement.place(network, CPU, torch.float32)
+
+    assert placement.after_first_use(placed, _images()) is placed
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_a_compiled_network_computes_the_same_for_any_batch_and_never_compiles_again(
+    network: SapiensNetwork,
+) -> None:
+    from torch._dynamo.utils import counters
+
+    placement = LazyPlacement("default", device_types=("cpu",))
+    # All networks share one forward function, and torch gives up on one compiled too often.
+    with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=1):
+        placed = placement.place(network, CPU, torch.float32)
+        compiled = placement.after_first_use(placed, _images())
+        graphs = counters["stats"]["unique_graphs"]
+        examples = [_images(1), _images(2), _images(3), _images(7), _images(1, height=96)]
+        differences = [(compiled(images) - placed(images)).abs().max().item() for images in examples]
+
+    assert compiled.compiled
+    assert compiled.network is network
+    assert max(differences) < 1e-5
+    assert graphs == 2  # one photo, several photos
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert placement.after_first_use(compiled, _images()) is compiled
+
+
+@pytest.mark.parametrize("fault", [2.0, float("nan")])
+def test_a_compiled_network_that_computes_something_else_is_refused(
+    fault: float, network: SapiensNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda images: network(images) * fault)
+    placement = LazyPlacement("default", device_types=("cpu",))
+    placed = placement.place(network, CPU, torch.float32)
+
+    with torch.inference_mode(), pytest.raises(CompiledDiffers):
+        placement.after_first_use(placed, _images())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "noise", "passes"),
+    [
+        (torch.float32, 1e-4, True),
+        (torch.float32, 1e-2, False),
+        (torch.float16, 5e-3, True),
+        (torch.float16, 5e-2, False),
+        (torch.bfloat16, 2e-2, True),
+        (torch.bfloat16, 1e-1, False),
+    ],
+)
+def test_the_tolerance_follows_the_precision(dtype: torch.dtype, noise: float, passes: bool) -> None:
+    eager = torch.randn(1, 4, 32, 24, generator=torch.Generator().manual_seed(0)).to(dtype)
+    compiled = (eager.float() * (1 + noise)).to(dtype)
+
+    if passes:
+        check_equal(compiled, eager)
+    else:
+        with pytest.raises(CompiledDiffers):
+            check_equal(compiled, eager)
+
+
+def test_placed_runs_its_forward(network: SapiensNetwork) -> None:
+    assert torch.equal(Placed(network, lambda images: images + 1)(torch.zeros(1)), torch.ones(1))

@@ -1,0 +1,75 @@
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from sapiens_demo.catalog import TASKS
+from sapiens_demo.network import NetworkConfig
+from sapiens_demo.training import publish as publishing
+from sapiens_demo.training import train as training
+from sapiens_demo.training.train import Run, SharedTrunk, train
+
+SIZE = (64, 48)
+
+
+@pytest.fixture(scope="module")
+def finished(picture_folder, tmp_path_factory):
+    """Return the folder of a joint run of 50 steps."""
+    out = tmp_path_factory.mktemp("run")
+    run = Run(
+        "joint",
+        picture_folder,
+        out,
+        minutes=60,
+        image_size=SIZE,
+        batch_size=8,
+        workers=0,
+        steps=50,
+        log_steps=10,
+    )
+    train(run)
+    return run
+
+
+def test_fifty_steps_lower_every_loss(finished):
+    with (finished.out / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [10, 20, 30, 40, 50]
+    for task in TASKS:
+        assert float(rows[-1][task]) < float(rows[0][task]), task
+
+
+def test_a_run_goes_on_where_it_stopped(finished):
+    train(replace(finished, steps=53))
+    assert torch.load(finished.out / "state.pt", weights_only=True)["step"] == 53
+
+
+def test_shared_patches_are_aligned_with_a_tasks_own(monkeypatch):
+    monkeypatch.setattr(training, "initialise", lambda network: None)
+    model = SharedTrunk(TASKS, SIZE)
+    parts = torch.arange(32 * 24).view(1, 32, 24)
+    batch = dict.fromkeys(("parts", "mask", "depth"), parts) | {"normals": parts[None]}
+    moved = training._targets(model, "depth", batch, torch.tensor([0]))["parts"]
+    assert torch.equal(moved[0, 1:, 1:], parts[0, :-1, :-1])
+    kept = training._targets(model, "normal", batch, torch.tensor([0]))["parts"]
+    assert torch.equal(kept, parts)
+
+
+def test_published_files_hold_a_network_each(finished, tmp_path, monkeypatch):
+    own = NetworkConfig.from_name
+    small = staticmethod(lambda task, size: replace(own(task, size), image_size=SIZE))
+    monkeypatch.setattr(publishing.NetworkConfig, "from_name", small)
+    files = publishing.publish(finished.out / "state.pt", tmp_path)
+    assert len(files) == len(TASKS)
+    for path in files:
+        with safe_open(path, "pt") as file:
+            assert file.metadata()["task"] in path.name
+            assert file.metadata()["license"] == "Apache-2.0"
+            assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())
+
+
+def test_a_run_of_another_input_size_is_not_published(finished, tmp_path):
+    with pytest.raises(ValueError, match="input"):
+        publishing.publish(finished.out / "state.pt", tmp_path)
