@@ -31,11 +31,10 @@ _BOXES_SCHEMA = {
 }
 
 
-class SizeChoice(gr.Radio):
-    """Take one of a task's sizes, and say which there are to whoever asks for another."""
+class CheckedChoice(gr.Radio):
+    """Take one of some choices, and say which there are to whoever asks for another."""
 
     is_template = True
-    refusal = staticmethod(texts.unknown_size)
 
     def preprocess(self, payload: Any) -> str:
         """Check the choice.
@@ -45,15 +44,8 @@ class SizeChoice(gr.Radio):
         """
         values = [value for _, value in self.choices]
         if payload not in values:
-            raise gr.Error(self.refusal(payload, values), print_exception=False)
+            raise gr.Error(texts.unknown_choice(self.label, payload, values), print_exception=False)
         return payload
-
-
-class FramingChoice(SizeChoice):
-    """Take what the network is to be given, and say which ways there are to whoever asks for another."""
-
-    is_template = True
-    refusal = staticmethod(texts.unknown_framing)
 
 
 class BoxesInput(gr.JSON):
@@ -85,8 +77,8 @@ def _photo_input() -> PhotoInput:
     return PhotoInput(label="photo", type="filepath", image_mode=None)
 
 
-def _size_choice(task: str) -> SizeChoice:
-    return SizeChoice([size for size in SIZES if has_checkpoint(task, size)], value="mini", label="size")
+def _size_choice(task: str) -> CheckedChoice:
+    return CheckedChoice([size for size in SIZES if has_checkpoint(task, size)], value="mini", label="size")
 
 
 class Endpoints:
@@ -253,7 +245,7 @@ def add_endpoints(service: Service) -> None:
             options = [gr.Checkbox(name == "person_only", label=name) for name in switches[task]]
             people = [
                 BoxesInput(label="boxes"),
-                FramingChoice(list(texts.FRAMINGS), value="auto", label="framing"),
+                CheckedChoice(list(texts.FRAMINGS), value="auto", label="framing"),
             ]
             gr.Button().click(
                 getattr(endpoints, task),

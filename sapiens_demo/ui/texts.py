@@ -184,8 +184,10 @@ PHOTO_GONE = "The photo's temporary copy has been deleted by now. Add the photo 
 NO_PHOTO = "Add a photo first."
 NO_RESULT = "There is no result to download yet. Run the model first."
 BUSY = "Too many people are waiting at the moment. Try again in a minute."
-UNKNOWN_SIZE = "There is no size “{size}” for this task. Choose one of: {sizes}."
-UNKNOWN_FRAMING = "There is no framing “{framing}”. Choose one of: {framings}."
+UNKNOWN_CHOICE = {
+    "size": "There is no size “{choice}” for this task. Choose one of: {choices}.",
+    "framing": "There is no framing “{choice}”. Choose one of: {choices}.",
+}
 BOXES_WANTED = "Boxes are a list of [x1, y1, x2, y2], numbers in pixels of the photo."
 
 FOOTER = (
@@ -217,24 +219,15 @@ def task_line(task: str) -> str:
     return f"<p>{TASK_LINES[task]}</p>{info}"
 
 
-def unknown_size(size: object, sizes: list[str]) -> str:
-    """Refuse a size that a task does not have.
+def unknown_choice(name: str, choice: object, choices: list[str]) -> str:
+    """Refuse a choice that there is not.
 
     Args:
-        size: what was asked for.
-        sizes: those there are.
+        name: of what is chosen: size or framing.
+        choice: what was asked for.
+        choices: those there are.
     """
-    return UNKNOWN_SIZE.format(size=str(size)[:40], sizes=", ".join(sizes))
-
-
-def unknown_framing(framing: object, framings: list[str]) -> str:
-    """Refuse a framing that does not exist.
-
-    Args:
-        framing: what was asked for.
-        framings: those there are.
-    """
-    return UNKNOWN_FRAMING.format(framing=str(framing)[:40], framings=", ".join(framings))
+    return UNKNOWN_CHOICE[name].format(choice=str(choice)[:40], choices=", ".join(choices))
 
 
 def found_by(count: int, finder: str) -> str:

@@ -164,7 +164,7 @@ def test_a_chosen_person_is_chosen_for_every_tab(
     else:
         page.locator("#people .chips button").first.focus()
         page.keyboard.press("ArrowLeft")  # the last one comes before the first
-    wait_for_people(page, "Person 2 alone, in every tab")
+    wait_for_people(page, WORDS["only"].replace("{number}", "2"))
     wait_for(page, "pose", words="1 person, chosen by hand")
     for task in ("segmentation", "depth"):
         open_tab(page, task)
