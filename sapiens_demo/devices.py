@@ -172,7 +172,7 @@ def _mps_precision() -> torch.dtype:
 def _cpu_precision() -> torch.dtype:
     """Take bfloat16 where the CPU multiplies it in hardware, it is measured to be faster, and Mini agrees."""
     narrow = torch.bfloat16
-    if not _has_bfloat16_hardware():
+    if not has_bfloat16_hardware():
         return torch.float32
     gain = _layer_seconds(narrow) / _layer_seconds(torch.float32)
     fault = None if gain > _WORTHWHILE else labels_fault(torch.device("cpu"), narrow)
@@ -180,8 +180,8 @@ def _cpu_precision() -> torch.dtype:
     return narrow if gain <= _WORTHWHILE and fault is None else torch.float32
 
 
-def _has_bfloat16_hardware() -> bool:
-    """Tell whether to try: emulated, bfloat16 was 6 to 7 times slower than float32 (AMD EPYC, AVX2)."""
+def has_bfloat16_hardware() -> bool:
+    """Tell whether the CPU multiplies bfloat16; emulated, it was 6 to 7 times slower than float32 (AVX2)."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 

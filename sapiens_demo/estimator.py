@@ -38,8 +38,8 @@ from sapiens_demo.tasks.segmentation import SegmentationResult
 Result: TypeAlias = PoseResult | SegmentationResult | DepthResult | NormalResult
 
 
-# Where Auto looks at everybody one by one: people are small, or a wide photo would be squeezed. Measured with Mini;
-# `python -m sapiens_demo.training people` prints the table, which the README holds.
+# Where Auto looks at everybody one by one: people are small, or a wide photo would be squeezed. Measured with
+# Mini; `python -m sapiens_demo.training people` prints the table, which the README holds.
 _SMALL_PERSON = 0.5  # height of the tallest box / height of the photo
 _WIDE_PHOTO = 1.0  # width / height
 
@@ -344,7 +344,9 @@ def _map_photo(task: ModuleType, run: _Run, _: np.ndarray) -> _Outcome:
     return _Outcome(result, info, mask.notes)
 
 
-def _map_people(merge: Callable[..., Result], notes: tuple[str, ...], run: _Run, boxes: np.ndarray) -> _Outcome:
+def _map_people(
+    merge: Callable[..., Result], notes: tuple[str, ...], run: _Run, boxes: np.ndarray
+) -> _Outcome:
     mask = run.person_mask(boxes)
     result, info = run.per_person(boxes).merge(merge, mask.owners)
     return _Outcome(result, info, (*notes, *mask.notes))

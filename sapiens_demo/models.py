@@ -232,7 +232,7 @@ class ModelCache:
         return tuple(key for key, _ in entries)
 
     def images_at_once(self, key: ModelKey, most: int) -> int:
-        """Tell how many images a run of a model may take, so that it needs no more than a share of what is free.
+        """Tell how many images a run of a model may take, to need no more than a share of what is free.
 
         Args:
             key: the model, which should be in memory.

@@ -140,7 +140,7 @@ class SapiensNetwork(nn.Module):
                 H and W may differ from the native size; the position table is then interpolated.
 
         Returns:
-            (B, out_channels, h, w), the raw map: heatmaps (h = H / 4), logits or normals (H / 2) or depth (H).
+            (B, out_channels, h, w), raw: heatmaps (h = H / 4), logits or normals (H / 2) or depth (H).
         """
         features = self.backbone(images)  # [B, C, H / 16, W / 16]
         if self.config.task == "pose":
@@ -184,7 +184,7 @@ class _Backbone(nn.Module):
         tokens = tokens + resize_position_table(self.pos_embed, self.grid_size, grid)
         for layer in self.layers:
             tokens = layer(tokens)
-        return self.ln1(tokens).transpose(1, 2).unflatten(2, grid)
+        return self.ln1(tokens).transpose(1, 2).unflatten(2, grid).contiguous()
 
 
 def resize_position_table(table: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
@@ -264,7 +264,7 @@ class _FeedForward(nn.Module):
 
 
 class _InstanceNorm(nn.Module):
-    """Normalise each channel of each picture, without weights: group norm, which CPUs do four times as fast."""
+    """Normalise each channel of each picture, without weights; CPUs do group norm four times as fast."""
 
     def forward(self, features: Tensor) -> Tensor:
         return F.group_norm(features, features.shape[1])
@@ -290,7 +290,7 @@ class _Head(nn.Module):
 
 
 class _FloatConv2d(nn.Conv2d):
-    """Convolve in float32 whatever the weights are: peaks of rounded heatmaps move by more than half a pixel."""
+    """Convolve in float32 whatever the weights are: rounded heatmaps' peaks move by over half a pixel."""
 
     def forward(self, features: Tensor) -> Tensor:
         return self._conv_forward(features.float(), self.weight.float(), self.bias.float())

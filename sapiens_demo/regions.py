@@ -34,8 +34,8 @@ _HANGS = 3.0
 # A headless fragment is part of a person where it is this near above or below, in the person's heights, and
 # this much of its width lies over or under the person.
 _SAME_PERSON_GAP, _SAME_PERSON_OVERLAP = 0.25, 0.3
-# What is smaller than this share of a person whose box it meets is a hand or a foot of that person, whatever parts
-# it was taken for; as somebody farther away it would be five times as far.
+# What is smaller than this share of a person whose box it meets is a hand or a foot of that person, whatever
+# parts it was taken for; as somebody farther away it would be five times as far.
 _LIMB = 1 / 12
 # A person is at least this many heads tall, however little of it is seen.
 _BODY_HEADS = 6.0
@@ -245,8 +245,7 @@ def _without_limbs(people: list[_Person]) -> list[_Person]:
         piece
         for piece, area in zip(people, areas, strict=True)
         if not any(
-            area < _LIMB * other and _meet(piece, person)
-            for person, other in zip(people, areas, strict=True)
+            area < _LIMB * other and _meet(piece, person) for person, other in zip(people, areas, strict=True)
         )
     ]
 

@@ -14,8 +14,8 @@ def shrink(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (h, w) in pixels, neither larger than the photo's.
 
     Returns:
-        (h, w, 3) uint8. Means of whole pixels come first: OpenCV takes them eight times faster than means of any
-        other area.
+        (h, w, 3) uint8. Means of whole pixels come first: OpenCV takes them eight times faster than means of
+        any other area.
     """
     whole = min(photo.shape[0] // size[0], photo.shape[1] // size[1])
     if whole <= 1:

@@ -161,7 +161,7 @@ def test_precision_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
-    monkeypatch.setattr(devices, "_has_bfloat16_hardware", lambda: hardware)
+    monkeypatch.setattr(devices, "has_bfloat16_hardware", lambda: hardware)
     monkeypatch.setattr(devices, "_layer_seconds", seconds.__getitem__)
     monkeypatch.setattr(devices, "labels_fault", lambda *_: fault)
 

@@ -27,4 +27,4 @@ def test_the_public_name_is_there_and_no_other() -> None:
     assert sapiens_demo.__all__ == ["Sapiens"]
     assert "Sapiens" in dir(sapiens_demo)
     with pytest.raises(AttributeError, match="Sapience"):
-        sapiens_demo.Sapience
+        sapiens_demo.Sapience  # noqa: B018

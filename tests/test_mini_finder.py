@@ -205,7 +205,6 @@ def test_a_crowd_is_looked_at_in_a_bounded_number_of_looks() -> None:
     assert models.looks == [4, 8, 8]
 
 
-
 def test_minis_own_network_is_run(random_mini: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
 

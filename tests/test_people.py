@@ -76,9 +76,7 @@ def test_the_detector_is_used_where_it_is_on_this_machine(size: str, detector_he
     assert (np.diff(found.scores) <= 0).all() and found.scores.min() >= 0.3
 
 
-def test_doubles_go_and_people_who_embrace_stay(
-    detector_here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doubles_go_and_people_who_embrace_stay(detector_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = np.array([[0, 0, 20, 20], [1, 0, 21, 20], [0, 0, 20, 9], [30, 30, 40, 60]], np.float32)
     scores = np.array([0.5, 0.9, 0.6, 0.4], np.float32)
     monkeypatch.setattr(detector, "decode", lambda output, size: (boxes, scores))

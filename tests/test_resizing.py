@@ -18,7 +18,9 @@ from sapiens_demo.resizing import shrink
         pytest.param((5000, 1), (640, 2), id="a line"),
     ],
 )
-def test_a_small_photo_holds_means_of_the_large_one_s_pixels(size: tuple[int, int], reduced: tuple[int, int]) -> None:
+def test_a_small_photo_holds_means_of_the_large_one_s_pixels(
+    size: tuple[int, int], reduced: tuple[int, int]
+) -> None:
     ramp = np.linspace(0, 255, size[0])[:, None, None]
     photo = np.broadcast_to(ramp, (*size, 3)).astype(np.uint8)
 

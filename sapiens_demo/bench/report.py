@@ -202,7 +202,7 @@ def _fastest(rows: Iterable[ForwardRow]) -> list[ForwardRow]:
 
 
 def _gpu_bars(rows: Sequence[ForwardRow]) -> list[Bar]:
-    """Compare the fastest variants on a GPU with what is expected of them; without rows nothing was measured."""
+    """Compare the fastest variants on a GPU with what is expected; without rows nothing was measured."""
     fastest = _fastest(rows)
     return [
         _least_bar(

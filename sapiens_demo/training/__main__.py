@@ -44,8 +44,11 @@ def _add_train(commands) -> None:
     command.add_argument("--batch-size", type=int, default=16)
     command.add_argument("--learning-rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--start", type=Path, help="state.pt of an earlier run to begin with")
+    command.add_argument(
+        "--start", type=Path, help="state.pt of an earlier run, or folder of shipped files, to begin with"
+    )
     command.add_argument("--workers", type=int, default=1)
+    command.add_argument("--compile", action="store_true", help="fuse the losses; wants a C++ compiler")
     command.set_defaults(run=_train)
 
 

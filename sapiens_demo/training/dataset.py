@@ -73,7 +73,7 @@ class TrainingViews(Dataset):
     def _matrix(
         self, sample: SampleFile, box: np.ndarray, whole: bool, generator: np.random.Generator
     ) -> np.ndarray:
-        """Choose a view: a person's crop, the whole picture stretched, or, as pose sees it, framed in black."""
+        """Choose a view: a person's crop, the whole picture stretched, or, as pose sees it, framed."""
         if whole and generator.random() < 0.5:
             return _whole_view(sample, self.image_size, generator)
         height, width = sample.size
@@ -108,7 +108,7 @@ def _view(
 ) -> dict[str, torch.Tensor]:
     height, width = size
     image = cv2.warpAffine(sample.image(), matrix[:2], (width, height), flags=cv2.INTER_LINEAR)
-    # Labels live on the half-size grid of logits and normals, whose pixel i covers input pixels 2i and 2i + 1.
+    # Labels live on the half-size grid of logits and normals: pixel i covers input pixels 2i and 2i + 1.
     half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]]) @ matrix
     labels = sample.labels_at(half, (height // 2, width // 2))
     mask = labels.depth > 0
@@ -140,7 +140,9 @@ def _turned(normals: np.ndarray, matrix: np.ndarray, mask: np.ndarray) -> np.nda
     return np.concatenate([flat, normals[..., 2:]], axis=2).astype(np.float32) * mask[..., None]
 
 
-def _keypoints(sample: SampleFile, matrix, size, flip: bool, person: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _keypoints(
+    sample: SampleFile, matrix, size, flip: bool, person: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     if person is None:
         return np.zeros((len(KEYPOINTS), 2), np.float32), np.zeros(len(KEYPOINTS), np.float32)
     points = sample.keypoints[person] @ matrix[:2, :2].T + matrix[:2, 2]

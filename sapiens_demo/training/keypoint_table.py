@@ -143,7 +143,7 @@ _CLOCK = {
 _FINGERS = {"thumb": 1, "forefinger": 2, "middle_finger": 3, "ring_finger": 4, "pinky_finger": 5}
 _FINGER_JOINTS = {"3": 3, "2": 2, "_third_joint": 1}
 
-# Points of arm and shoulder that show on the skin: joint they lie at, and direction from it (x for the left arm).
+# Points of arm and shoulder that show on the skin: their joint, and direction from it (x for the left arm).
 _SKIN_POINTS = {
     "left_olecranon": ("lowerarm01.L", (0.3, 1.0, 0.0)),
     "left_cubital_fossa": ("lowerarm01.L", (-0.3, -1.0, 0.0)),
@@ -155,8 +155,8 @@ def write_table(path: Path) -> None:
     """Write the table of keypoint positions.
 
     Args:
-        path: file to write (.csv): id, name, and the source: `joint NAME`, `bone NAME`, or `surface` with three
-            vertices and their weights.
+        path: file to write (.csv): id, name, and the source: `joint NAME`, `bone NAME`, or `surface` with
+            three vertices and their weights.
     """
     sources = keypoint_sources(load_body())
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""The Muon optimiser, in the parameters' own precision.
+"""The Muon optimiser, in bfloat16 only where the hardware has it.
 
-torch.optim.Muon works in bfloat16, which takes some twenty times as long on a CPU without bfloat16 instructions.
+torch.optim.Muon always takes bfloat16, which is some twenty times as slow on a CPU without its instructions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from sapiens_demo.devices import has_bfloat16_hardware
 
 _COEFFICIENTS = (3.4445, -4.775, 2.0315)
 _ROUNDS = 5
@@ -60,8 +62,10 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     first, second, third = _COEFFICIENTS
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / (wide.norm() + 1e-7)
+    narrow = matrix.is_cuda or has_bfloat16_hardware()
+    wide = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16 if narrow else matrix.dtype)
     for _ in range(_ROUNDS):
         square = wide @ wide.T
         wide = first * wide + (second * square + third * square @ square) @ wide
+    wide = wide.to(matrix.dtype)
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T

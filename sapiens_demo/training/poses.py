@@ -54,9 +54,7 @@ class Activity:
 
 ACTIVITIES = {
     "standing": Activity(0.4),
-    "walking": Activity(
-        0.2, arms=("down", "down", "swing", "forward", "any"), stride=(15, 60), knee=(0, 35)
-    ),
+    "walking": Activity(0.2, arms=("down", "down", "swing", "forward", "any"), stride=(15, 60), knee=(0, 35)),
     "sitting": Activity(
         0.14, arms=("lap", "lap", "forward", "face", "any"), hip=(70, 105), knee=(55, 110), spread=(0, 30)
     ),
@@ -74,7 +72,7 @@ ACTIVITIES = {
     "lying": Activity(0.03, arms=("down", "any", "up"), hip=(-5, 60), knee=(0, 80), lies=True),
 }
 
-# Direction of the left upper arm (x to the person's left, y back, z up), its scatter, and the elbow's flexion.
+# Direction of the left upper arm (x to the person's left, y back, z up), its scatter, the elbow's flexion.
 _ARM_WAYS: dict[str, tuple[tuple[float, float, float], float, Range]] = {
     "down": ((0.22, 0.0, -1.0), 0.12, (0, 45)),
     "swing": ((0.15, -0.2, -1.0), 0.45, (10, 80)),

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from sapiens_demo.catalog import TASKS
+from sapiens_demo.devices import has_bfloat16_hardware
 from sapiens_demo.network import NetworkConfig, SapiensNetwork, resize_position_table
 from sapiens_demo.training.dataset import TrainingViews
 from sapiens_demo.training.initial import initialise
 from sapiens_demo.training.losses import LOSSES
 from sapiens_demo.training.muon import Muon
+from sapiens_demo.weights import read_state_dict
 
 _MEAN = (123.675, 116.28, 103.53)
 _DEVIATION = (58.395, 57.12, 57.375)
 
 # Tasks that are trained together on one trunk.
 GROUPS = {"joint": TASKS, "dense": ("segmentation", "depth", "normal")}
-# Brings the gradients that the four losses send into the trunk to a similar length; unweighted, pose's is five
-# times normals'.
+# Brings the gradients that the four losses send into the trunk to a similar length; unweighted, pose's is
+# five times normals'.
 _LOSS_WEIGHTS = {"pose": 0.4, "segmentation": 1.0, "depth": 0.7, "normal": 1.5}
-# Heads cost more than the trunk; in a joint run each sees only a share of every batch.
-_BATCH_SHARES = {"pose": 0.5, "segmentation": 0.5, "depth": 0.25, "normal": 0.25}
+# Where several tasks train together, each head sees only a share of every batch, for the time it costs.
+_BATCH_SHARES = {
+    "joint": {"pose": 0.5, "segmentation": 0.5, "depth": 0.25, "normal": 0.25},
+    "dense": {"segmentation": 0.75, "depth": 0.5, "normal": 0.5},
+}
 # How often a view is one person's crop, as pose sees people, and not the whole picture.
 _PERSON_SHARES = {
     "joint": 0.6,
     "dense": 0.35,
-    "pose": 0.6,
+    "pose": 0.9,  # whole pictures of several people teach it nothing
     "segmentation": 0.35,
     "depth": 0.35,
     "normal": 0.35,
@@ -56,10 +64,11 @@ class Run:
         batch_size: pictures a step.
         learning_rate: highest rate of the schedule.
         seed: of weights and views.
-        start: state of an earlier run whose weights to begin with, or None.
+        start: whose weights to begin with: state of an earlier run, folder of shipped files, or None.
         workers: processes that prepare views; 0 prepares them in this one.
         steps: steps after which to stop early, or None.
         log_steps: steps between two rows of the log.
+        compile: whether to fuse the losses, which takes pose a quarter less time; wants a C++ compiler.
     """
 
     task: str
@@ -74,6 +83,7 @@ class Run:
     workers: int = 1
     steps: int | None = None
     log_steps: int = 50
+    compile: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -140,6 +150,8 @@ def train(run: Run) -> None:
     mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
     deviation = torch.tensor(_DEVIATION, device=device).view(3, 1, 1)
     views = _views(run, state.step)
+    shares = _BATCH_SHARES.get(run.task, {run.task: 1.0})
+    measures = {task: torch.compile(LOSSES[task]) if run.compile else LOSSES[task] for task in run.tasks}
     began, offset = time.monotonic(), state.seconds
     saved = time.monotonic()
     sums = dict.fromkeys(run.tasks, 0.0)
@@ -150,7 +162,7 @@ def train(run: Run) -> None:
             break
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         images = (batch["image"].float() - mean) / deviation
-        losses = _step(state, images, batch, _rate(run, state.step, progress), device)
+        losses = _step(state, images, batch, _rate(run, state.step, progress), shares, measures)
         sums = {task: sums[task] + losses[task] for task in run.tasks}
         if state.step % run.log_steps == 0:
             _log(run, state, {task: total / run.log_steps for task, total in sums.items()})
@@ -188,7 +200,7 @@ def _start(run: Run, device: torch.device) -> _State:
     for network in model.networks.values():
         initialise(network)
     if run.start:
-        load_weights(model, torch.load(run.start, map_location="cpu", weights_only=True)["average"])
+        load_weights(model, _read_weights(run.start, run.tasks))
     model.to(device)
     average = SharedTrunk(run.tasks, run.image_size).to(device).requires_grad_(False)
     average.load_state_dict(model.state_dict())
@@ -202,6 +214,17 @@ def _start(run: Run, device: torch.device) -> _State:
             optimizer.load_state_dict(own)
         state.step, state.seconds = kept["step"], kept["seconds"]
     return state
+
+
+def _read_weights(start: Path, tasks: tuple[str, ...]) -> dict[str, Tensor]:
+    """Read a state dict of SharedTrunk from a run's state or from shipped files, whose tasks may differ."""
+    if start.is_file():
+        return torch.load(start, map_location="cpu", weights_only=True)["average"]
+    return {
+        f"networks.{task}.{name}": tensor.float()
+        for task in tasks
+        for name, tensor in read_state_dict(start / f"sapiens_mini_{task}.safetensors").items()
+    }
 
 
 def _optimizers(model: SharedTrunk, rate: float) -> tuple[torch.optim.Optimizer, ...]:
@@ -245,18 +268,23 @@ def _rate(run: Run, step: int, progress: float) -> float:
 
 
 def _step(
-    state: _State, images: Tensor, batch: dict[str, Tensor], rate: float, device: torch.device
+    state: _State,
+    images: Tensor,
+    batch: dict[str, Tensor],
+    rate: float,
+    shares: dict[str, float],
+    measures: dict[str, Callable[..., Tensor]],
 ) -> dict[str, float]:
     muon, adam = state.optimizers
     for optimizer, own in ((muon, rate * _MUON_RATE), (adam, rate)):
         for group in optimizer.param_groups:
             group["lr"] = own
     state.model.train()
-    rows = _rows(tuple(state.model.networks), batch["weights"])
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    rows = _rows(shares, batch["weights"])
+    with _precision(images.device):
         outputs = state.model(images, rows)
     losses = {
-        task: LOSSES[task](output.float(), _targets(state.model, task, batch, rows[task]))
+        task: measures[task](output.float(), _targets(state.model, task, batch, rows[task]))
         for task, output in outputs.items()
     }
     total = sum(_LOSS_WEIGHTS[task] * loss for task, loss in losses.items())
@@ -273,10 +301,22 @@ def _step(
     return {task: loss.item() for task, loss in losses.items()}
 
 
+@contextmanager
+def _precision(device: torch.device) -> Iterator[None]:
+    """Multiply in bfloat16 where the device does so in hardware."""
+    narrow = device.type == "cuda" or has_bfloat16_hardware()
+    with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+        if device.type == "cuda":
+            yield
+        else:  # on CPUs the fused attention's way back takes four times as long as plain products
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+
+
 def _targets(model: SharedTrunk, task: str, batch: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """Pick a head's views, and move their maps by what the shared patches lie off the task's own.
 
-    A patch embedding padded by p sees each picture as an unpadded one sees it p pixels further down and right.
+    A patch embedding padded by p sees a picture as an unpadded one sees it p pixels further down and right.
     """
     own = {name: value[rows] for name, value in batch.items()}
     network = model.networks[task]
@@ -293,19 +333,17 @@ def _targets(model: SharedTrunk, task: str, batch: dict[str, Tensor], rows: Tens
     }
 
 
-def _rows(tasks: tuple[str, ...], keypoint_weights: Tensor) -> dict[str, Tensor]:
-    """Share a batch out among the heads; pose gets the views with labelled keypoints first."""
+def _rows(shares: dict[str, float], keypoint_weights: Tensor) -> dict[str, Tensor]:
+    """Share a batch out among the heads; pose, where it is the first, gets views with labelled keypoints."""
     count = len(keypoint_weights)
-    if len(tasks) == 1:
-        return {tasks[0]: torch.arange(count, device=keypoint_weights.device)}
     order = torch.randperm(count, device=keypoint_weights.device)
     posed = keypoint_weights[order].any(dim=1)
     order = torch.cat([order[posed], order[~posed]])
     rows, start = {}, 0
-    for task in tasks:
-        share = max(1, round(_BATCH_SHARES[task] * count))
-        rows[task] = order[torch.arange(start, start + share, device=order.device) % count]
-        start += share
+    for task, share in shares.items():
+        own = max(1, round(share * count))
+        rows[task] = order[torch.arange(start, start + own, device=order.device) % count]
+        start += own
     return rows
 
 

@@ -39,7 +39,12 @@ def test_visible_hand_points_lie_on_their_own_hand(samples):
         found = np.concatenate(
             [_classes_under(s, p, f"{side.lower()}_hand") for s in samples for p in range(len(s.boxes))]
         )
-        allowed = [CLASS[f"{side}_Hand"], CLASS[f"{side}_Lower_Arm"], CLASS["Upper_Clothing"], CLASS["Apparel"]]
+        allowed = [
+            CLASS[f"{side}_Hand"],
+            CLASS[f"{side}_Lower_Arm"],
+            CLASS["Upper_Clothing"],
+            CLASS["Apparel"],
+        ]
         assert len(found) > 30
         assert np.isin(found, allowed).mean() > 0.9
         assert (found == CLASS[f"{'Right' if side == 'Left' else 'Left'}_Hand"]).mean() < 0.05

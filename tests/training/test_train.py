@@ -67,7 +67,7 @@ def test_published_files_hold_a_network_each(finished, tmp_path, monkeypatch):
         with safe_open(path, "pt") as file:
             assert file.metadata()["task"] in path.name
             assert file.metadata()["license"] == "Apache-2.0"
-            assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())
+            assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())  # noqa: SIM118
 
 
 def test_a_run_of_another_input_size_is_not_published(finished, tmp_path):
