@@ -16,7 +16,7 @@ from sapiens_demo.stages import Stages
 
 T = TypeVar("T")
 
-BATCH_SIZES = (8, 4, 2, 1)  # pictures a forward
+BATCH_SIZES = (8, 6, 4, 2, 1)  # pictures a forward; 6, so that 12 people and the whole photo take two
 _FULL_ENOUGH = 0.75  # a batch is filled up with empty pictures only where this share of it is real
 
 
@@ -89,7 +89,9 @@ def batch_size(count: int, most: int = BATCH_SIZES[0]) -> int:
     Returns:
         One of BATCH_SIZES, up to a third larger than what is left: one forward more costs more than that.
     """
-    return next(size for size in BATCH_SIZES if size <= most and count >= _FULL_ENOUGH * size)
+    sizes = [size for size in BATCH_SIZES if size <= most]
+    full_enough = [size for size in sizes if size >= count >= _FULL_ENOUGH * size]
+    return min(full_enough, default=max(size for size in sizes if size <= count))
 
 
 def _affordable_items(
