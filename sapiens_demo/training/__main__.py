@@ -48,7 +48,7 @@ def _add_train(commands) -> None:
         "--start", type=Path, help="state.pt of an earlier run, or folder of shipped files, to begin with"
     )
     command.add_argument("--workers", type=int, default=1)
-    command.add_argument("--compile", action="store_true", help="fuse the losses; wants a C++ compiler")
+    command.add_argument("--compile", action="store_true", help="a third less time; wants a C++ compiler")
     command.set_defaults(run=_train)
 
 

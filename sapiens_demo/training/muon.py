@@ -39,33 +39,45 @@ class Muon(torch.optim.Optimizer):
             closure: not used; part of torch's interface.
         """
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
-                state = self.state[matrix]
-                if not state:
-                    state["past"] = torch.zeros_like(matrix)
-                past = state["past"].lerp_(matrix.grad, 1 - group["momentum"])
-                direction = orthogonalised(matrix.grad.lerp(past, group["momentum"]))
-                rate = group["lr"] * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-                matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=rate)
+            for matrices in _by_shape(group["params"]):
+                directions = orthogonalised(torch.stack([self._averaged(own, group) for own in matrices]))
+                rate = group["lr"] * max(1.0, directions.shape[1] / directions.shape[2]) ** 0.5
+                for matrix, direction in zip(matrices, directions, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=rate)
+
+    def _averaged(self, matrix: Tensor, group: dict) -> Tensor:
+        state = self.state[matrix]
+        if not state:
+            state["past"] = torch.zeros_like(matrix)
+        past = state["past"].lerp_(matrix.grad, 1 - group["momentum"])
+        return matrix.grad.lerp(past, group["momentum"])
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Push a matrix's singular values towards 1 by Newton-Schulz rounds.
+def _by_shape(matrices: list[Tensor]) -> list[list[Tensor]]:
+    """Gather those of one shape that have gradients; together they take less time."""
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for matrix in matrices:
+        if matrix.grad is not None:
+            groups.setdefault(matrix.shape, []).append(matrix)
+    return list(groups.values())
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Push matrices' singular values towards 1 by Newton-Schulz rounds.
 
     Args:
-        matrix: (M, N).
+        matrices: (..., M, N).
 
     Returns:
-        (M, N) with the same singular vectors and singular values of about 0.7 to 1.2.
+        (..., M, N) with the same singular vectors and singular values of about 0.7 to 1.2.
     """
     first, second, third = _COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    narrow = matrix.is_cuda or has_bfloat16_hardware()
-    wide = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16 if narrow else matrix.dtype)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    narrow = matrices.is_cuda or has_bfloat16_hardware()
+    wide = matrices.mT if tall else matrices
+    wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
+    wide = wide.to(torch.bfloat16 if narrow else matrices.dtype)
     for _ in range(_ROUNDS):
-        square = wide @ wide.T
+        square = wide @ wide.mT
         wide = first * wide + (second * square + third * square @ square) @ wide
-    wide = wide.to(matrix.dtype)
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    return (wide.mT if tall else wide).to(matrices.dtype)

@@ -68,7 +68,7 @@ class Run:
         workers: processes that prepare views; 0 prepares them in this one.
         steps: steps after which to stop early, or None.
         log_steps: steps between two rows of the log.
-        compile: whether to fuse the losses, which takes pose a quarter less time; wants a C++ compiler.
+        compile: whether to fuse networks and losses, for a third less time; wants a C++ compiler.
     """
 
     task: str
@@ -151,7 +151,10 @@ def train(run: Run) -> None:
     deviation = torch.tensor(_DEVIATION, device=device).view(3, 1, 1)
     views = _views(run, state.step)
     shares = _BATCH_SHARES.get(run.task, {run.task: 1.0})
-    measures = {task: torch.compile(LOSSES[task]) if run.compile else LOSSES[task] for task in run.tasks}
+    measures = {task: LOSSES[task] for task in run.tasks}
+    if run.compile:
+        measures = {task: torch.compile(measure) for task, measure in measures.items()}
+        _compile(state.model)
     began, offset = time.monotonic(), state.seconds
     saved = time.monotonic()
     sums = dict.fromkeys(run.tasks, 0.0)
@@ -171,6 +174,14 @@ def train(run: Run) -> None:
             _save(run, state)
             saved = time.monotonic()
     _save(run, state)
+
+
+def _compile(model: SharedTrunk) -> None:
+    """Fuse what makes up the networks, in place; names of parameters stay."""
+    networks = list(model.networks.values())
+    heads = [module for network in networks for name, module in network.named_children() if "head" in name]
+    for module in (*networks[0].backbone.layers, *heads):
+        module.compile()
 
 
 def _views(run: Run, first_step: int):

@@ -70,6 +70,18 @@ def test_published_files_hold_a_network_each(finished, tmp_path, monkeypatch):
             assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())  # noqa: SIM118
 
 
+def test_a_run_can_begin_with_shipped_files(finished, tmp_path, monkeypatch):
+    own = NetworkConfig.from_name
+    small = staticmethod(lambda task, size: replace(own(task, size), image_size=SIZE))
+    monkeypatch.setattr(publishing.NetworkConfig, "from_name", small)
+    publishing.publish(finished.out / "state.pt", tmp_path)
+    train(replace(finished, task="pose", out=tmp_path / "next", start=tmp_path, steps=0))
+    began = torch.load(tmp_path / "next" / "state.pt", weights_only=True)["model"]
+    with safe_open(tmp_path / "sapiens_mini_pose.safetensors", "pt") as file:
+        for name, tensor in began.items():
+            assert torch.equal(tensor, file.get_tensor(name.removeprefix("networks.pose.")).float())
+
+
 def test_a_run_of_another_input_size_is_not_published(finished, tmp_path):
     with pytest.raises(ValueError, match="input"):
         publishing.publish(finished.out / "state.pt", tmp_path)
