@@ -11,13 +11,17 @@ from sapiens_demo.vocabulary import KEYPOINTS
 # Sapiens trains on Gaussians of sigma 6 on heatmaps 256 high; Mini's, far smaller, learn sooner from wider.
 _SIGMA_SHARE = 9 / 256
 
-# Weighs peaks up against the empty rest, lest heatmaps stay empty; more makes unsure maxima too high.
-_PEAK_WEIGHT = 4
+# Weighs peaks up against the empty rest, lest heatmaps stay empty. It also makes unsure maxima too high: with
+# weight w, a point that is here with probability p gets (1 + w) p / (1 + w p). So it falls at the end.
+_PEAK_WEIGHT, _LAST_PEAK_WEIGHT = 4.0, 1.0
 
 # Squared errors alone leave heatmaps empty for long; telling a point's place among all learns sooner.
-# A peak of height 1 over an empty rest then holds nearly all of the softmax.
+# A peak of height 1 over an empty rest holds nearly all of the softmax; this makes maxima too high, too.
 _PLACE_SHARPNESS = 10.0
-_PLACE_WEIGHT = 0.5
+_PLACE_WEIGHT, _LAST_PLACE_WEIGHT = 0.5, 0.1
+
+# Share of a run after which only honest heights are left to learn.
+_END = 0.85
 
 # Three quarters of the keypoints crowd the face; without this the trunk would learn little else.
 _GROUP_WEIGHTS = {"body": 5.0, "foot": 2.0, "left_hand": 1.0, "right_hand": 1.0, "face": 0.5}
@@ -68,17 +72,20 @@ def pose_loss(heatmaps: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
     Args:
         heatmaps: (B, 308, h, w).
-        batch: items of TrainingViews.
+        batch: items of TrainingViews; and `progress`, (B,), the share of the run that is over.
 
     Returns:
         Scalar.
     """
     target = target_heatmaps(batch["keypoints"], heatmaps.shape[2:], batch["image"].shape[2:])
-    error = (heatmaps - target) ** 2 * (1 + _PEAK_WEIGHT * target)
+    ends = batch["progress"][0] >= _END
+    peak_weight = torch.where(ends, _LAST_PEAK_WEIGHT, _PEAK_WEIGHT)
+    place_weight = torch.where(ends, _LAST_PLACE_WEIGHT, _PLACE_WEIGHT)
+    error = (heatmaps - target) ** 2 * (1 + peak_weight * target)
     sigma = _SIGMA_SHARE * heatmaps.shape[2]
     places = F.log_softmax(_PLACE_SHARPNESS * heatmaps.flatten(2), dim=2)
     shares = target.flatten(2) / target.sum((2, 3)).clamp(min=1e-3)[..., None]
-    each = error.sum((2, 3)) / (3.14 * sigma**2) - _PLACE_WEIGHT * (places * shares).sum(2)
+    each = error.sum((2, 3)) / (3.14 * sigma**2) - place_weight * (places * shares).sum(2)
     groups = [_GROUP_WEIGHTS[keypoint.group] for keypoint in KEYPOINTS]
     weights = batch["weights"] * torch.tensor(groups, device=heatmaps.device)
     return (each * weights).sum() / weights.sum().clamp(min=1)

@@ -164,6 +164,7 @@ def train(run: Run) -> None:
         if progress >= 1 or state.step == run.steps:
             break
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        batch["progress"] = torch.full((run.batch_size,), progress, device=device)
         images = (batch["image"].float() - mean) / deviation
         losses = _step(state, images, batch, _rate(run, state.step, progress), shares, measures)
         sums = {task: sums[task] + losses[task] for task in run.tasks}

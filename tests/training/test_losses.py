@@ -27,6 +27,7 @@ def batch():
         "normals": F.normalize(torch.randn(2, 3, HEIGHT, WIDTH, generator=generator), dim=1) * mask[:, None],
         "keypoints": torch.rand(2, len(KEYPOINTS), 2, generator=generator) * size,
         "weights": torch.ones(2, len(KEYPOINTS)),
+        "progress": torch.zeros(2),
     }
 
 
@@ -80,6 +81,24 @@ def test_neighbouring_pixels_of_depth_must_agree(batch):
     output = right_output("depth", batch)
     checks = 0.3 * (-1.0) ** (torch.arange(2 * HEIGHT)[:, None] + torch.arange(2 * WIDTH))
     assert cost("depth", output + checks, batch) > cost("depth", output, batch) + 0.5
+
+
+def test_at_the_end_of_a_run_unsure_heatmaps_are_low(batch):
+    """A point that is at one of two places equally often: what height costs least?"""
+    here = right_output("pose", batch)
+    there = {**batch, "keypoints": batch["keypoints"].flip(0)}
+    heights = torch.linspace(0.1, 1, 10)
+
+    def best(progress):
+        for half in (batch, there):
+            half["progress"] = torch.full((2,), progress)
+        both = (here + here.flip(0)).clamp(max=1)
+        costs = [
+            cost("pose", height * both, batch) + cost("pose", height * both, there) for height in heights
+        ]
+        return heights[min(range(len(costs)), key=costs.__getitem__)].item()
+
+    assert best(0.9) < best(0.5) - 0.05
 
 
 def test_keypoints_without_weight_do_not_count(batch):
