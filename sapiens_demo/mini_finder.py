@@ -1,7 +1,8 @@
 """People found by Mini's body parts, where there is no detector.
 
 Mini sees its input at 192 x 144 pixels. So it looks at the whole photo, at overlapping parts of a photo that
-is much wider or taller than that, and once more at each person it has found. What it says is averaged.
+is much wider or taller than that, and more closely at each person it has found, until it finds nobody new.
+What it says is averaged; the closer a look, the more it counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sapiens_demo.batches import Work, run_in_batches
+from sapiens_demo.boxes import box_iou
 from sapiens_demo.models import ModelCache, ModelKey
 from sapiens_demo.network import NetworkConfig
 from sapiens_demo.progress import Progress, silent
@@ -34,8 +36,11 @@ _TAPER = 0.25  # of a window's length, from its edge: who is cut off there is se
 _LEAST_WEIGHT = 0.1  # at a window's edge
 _MARGIN = 0.15  # of a person's height, on each side of their window
 _BODY = (3.0, 7.5)  # width and height of a standing person, in heads
-_SECOND_LOOKS = 16  # people who are looked at again, at most
-_SECOND_WEIGHT = 2.0  # of the look at a person, against one at a part of the photo
+# Of 92 rendered people in groups, one closer look finds 44, four rounds find 57 (IoU 0.5).
+_ROUNDS = 4  # of closer looks, at most
+_CLOSER_LOOKS = 32  # in all, at most
+_CLOSER_WEIGHT = 4.0  # of a look at a person, against one at a part of the photo of the same size
+_SAME_WINDOW = 0.8  # IoU of windows from which on a second look says nothing new
 
 
 class MiniFinder:
@@ -67,11 +72,15 @@ class MiniFinder:
         size = _fitting((height, width), _MAP_SIDE)
         votes = Votes(size)
         windows = [(0, 0, size[1], size[0]), *tiles(size)]
+        most = len(windows) + _CLOSER_LOOKS
         self._look(reduced, windows, votes, 1.0, progress)
         found = votes.regions()
-        again = person_windows(found, size)[:_SECOND_LOOKS]
-        if again:
-            self._look(reduced, again, votes, _SECOND_WEIGHT, progress)
+        for _ in range(_ROUNDS):
+            closer = new_windows(person_windows(found, size), windows)[: most - len(windows)]
+            if not closer:
+                break
+            self._look(reduced, closer, votes, _CLOSER_WEIGHT, progress)
+            windows += closer
             found = votes.regions()
         scale = np.array([width / size[1], height / size[0]] * 2, np.float32)
         limits = np.array([width, height] * 2, np.float32)
@@ -88,7 +97,7 @@ class MiniFinder:
 
         def take(part: slice, answers: np.ndarray) -> None:
             for window, probabilities in zip(windows[part], answers, strict=True):
-                votes.add(window, probabilities, weight)
+                votes.add(window, probabilities, weight / share(window, votes.size))
 
         work = Work(len(windows), prepare, lambda logits, _: _probabilities(logits), take)
         run_in_batches(self._models, _KEY, work, Stages(), progress)
@@ -132,6 +141,28 @@ class Votes:
         labels = np.zeros(self.size, np.uint8)
         labels[sure] = self._sums[sure, 1:].argmax(-1) + 1
         return find_regions(labels, certainty)
+
+
+def share(window: Window, size: tuple[int, int]) -> float:
+    """Return which share of a map of some size (H, W) a window covers, 0 to 1."""
+    x1, y1, x2, y2 = window
+    return (x2 - x1) * (y2 - y1) / (size[0] * size[1])
+
+
+def new_windows(wanted: list[Window], seen: list[Window]) -> list[Window]:
+    """Choose windows that show something else than earlier ones.
+
+    Args:
+        wanted: to choose from.
+        seen: what was looked at already.
+
+    Returns:
+        Those of `wanted` that are not about the same as one of `seen`.
+    """
+    if not wanted:
+        return []
+    overlaps = box_iou(np.array(wanted, np.float32), np.array(seen, np.float32))
+    return [window for window, most in zip(wanted, overlaps.max(1), strict=True) if most < _SAME_WINDOW]
 
 
 def tiles(size: tuple[int, int]) -> list[Window]:
