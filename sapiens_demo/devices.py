@@ -170,17 +170,31 @@ def _mps_precision() -> torch.dtype:
 
 @lru_cache(maxsize=1)
 def _cpu_precision() -> torch.dtype:
-    """Take bfloat16 where the CPU multiplies it in hardware, it is measured to be faster, and Mini agrees."""
-    narrow = torch.bfloat16
-    if not has_bfloat16_hardware():
+    """Take bfloat16 where the CPU is measured to be faster with it and Mini agrees."""
+    if not cpu_gains_from_bfloat16():
         return torch.float32
-    gain = _layer_seconds(narrow) / _layer_seconds(torch.float32)
-    fault = None if gain > _WORTHWHILE else labels_fault(torch.device("cpu"), narrow)
-    _log.info("bfloat16 on this CPU takes %.2f of float32's time; %s", gain, fault or "labels agree")
-    return narrow if gain <= _WORTHWHILE and fault is None else torch.float32
+    fault = labels_fault(torch.device("cpu"), torch.bfloat16)
+    _log.info("bfloat16 on this CPU: %s", fault or "labels agree")
+    return torch.float32 if fault else torch.bfloat16
 
 
-def has_bfloat16_hardware() -> bool:
+@lru_cache(maxsize=1)
+def cpu_gains_from_bfloat16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 faster than float32, by trying both.
+
+    Some have the instructions and take twice as long with them.
+
+    Returns:
+        Whether a layer takes at most _WORTHWHILE of the time.
+    """
+    if not _has_bfloat16_hardware():
+        return False
+    gain = _layer_seconds(torch.bfloat16) / _layer_seconds(torch.float32)
+    _log.info("bfloat16 on this CPU takes %.2f of float32's time", gain)
+    return gain <= _WORTHWHILE
+
+
+def _has_bfloat16_hardware() -> bool:
     """Tell whether the CPU multiplies bfloat16; emulated, it was 6 to 7 times slower than float32 (AVX2)."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)

@@ -26,7 +26,13 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _clear()
 
 
-_CACHED = (devices._cuda_fault, devices._mps_fault, devices._mps_precision, devices._cpu_precision)
+_CACHED = (
+    devices._cuda_fault,
+    devices._mps_fault,
+    devices._mps_precision,
+    devices._cpu_precision,
+    devices.cpu_gains_from_bfloat16,
+)
 
 
 def _clear() -> None:
@@ -161,7 +167,7 @@ def test_precision_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: narrow_seconds}
-    monkeypatch.setattr(devices, "has_bfloat16_hardware", lambda: hardware)
+    monkeypatch.setattr(devices, "_has_bfloat16_hardware", lambda: hardware)
     monkeypatch.setattr(devices, "_layer_seconds", seconds.__getitem__)
     monkeypatch.setattr(devices, "labels_fault", lambda *_: fault)
 

@@ -15,8 +15,10 @@ from sapiens_demo.vocabulary import KEYPOINTS, PARTS
 _KEYPOINT_SWAP = np.array([keypoint.swap_id for keypoint in KEYPOINTS])
 _PART_SWAP = np.array([part.swap_id for part in PARTS], np.uint8)
 
-# A view of the whole picture is drawn this often, of one person otherwise.
+# A view of the whole picture or of any part is drawn this often, of one person otherwise.
 _WHOLE_SHARE = 0.4
+# How much of the largest window of the network's shape a view of a part of a picture shows.
+_PART_SHARES = (0.35, 1.0)
 # Whole pictures whose people are all smaller, as a share of the height, show too little to learn from.
 _SMALLEST_WHOLE = 0.25
 
@@ -73,9 +75,12 @@ class TrainingViews(Dataset):
     def _matrix(
         self, sample: SampleFile, box: np.ndarray, whole: bool, generator: np.random.Generator
     ) -> np.ndarray:
-        """Choose a view: a person's crop, the whole picture stretched, or, as pose sees it, framed."""
-        if whole and generator.random() < 0.5:
+        """Choose a view: a person's crop; the whole picture, stretched or framed; or any part of it."""
+        kind = generator.integers(3) if whole else None
+        if kind == 0:
             return _whole_view(sample, self.image_size, generator)
+        if kind == 1:
+            return _part_view(sample, self.image_size, generator)
         height, width = sample.size
         framed = np.array([0, 0, width, height]) if whole else box
         return _person_view(framed, self.image_size, generator)
@@ -101,6 +106,14 @@ def _whole_view(sample: SampleFile, size: tuple[int, int], generator: np.random.
     corner = generator.uniform(0, 1, 2) * (np.array([width, height]) - extent)
     scale = np.array([size[1], size[0]]) / extent
     return np.array([[scale[0], 0, -scale[0] * corner[0]], [0, scale[1], -scale[1] * corner[1]], [0, 0, 1]])
+
+
+def _part_view(sample: SampleFile, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """Look where the finder of people looks, too: at parts of a picture, which may show nobody."""
+    (height, width), (rows, columns) = sample.size, size
+    span = min(height / rows, width / columns) * generator.uniform(*_PART_SHARES)
+    x, y = generator.uniform(0, 1, 2) * (width - columns * span, height - rows * span)
+    return np.array([[1 / span, 0, -x / span], [0, 1 / span, -y / span], [0, 0, 1]])
 
 
 def _view(

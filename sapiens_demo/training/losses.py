@@ -47,6 +47,7 @@ _SMALL_PARTS = {
 }
 
 
+@torch.compiler.disable  # fused into the loss, its exponentials would be taken anew for every pixel
 def target_heatmaps(keypoints: Tensor, heatmap_size: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
     """Draw a Gaussian at every keypoint, in UDP coordinates.
 

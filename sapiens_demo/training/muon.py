@@ -1,6 +1,6 @@
-"""The Muon optimiser, in bfloat16 only where the hardware has it.
+"""The Muon optimiser, in bfloat16 only where that is faster.
 
-torch.optim.Muon always takes bfloat16, which is some twenty times as slow on a CPU without its instructions.
+torch.optim.Muon always takes bfloat16, which is twice to twenty times as slow as float32 on most CPUs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sapiens_demo.devices import has_bfloat16_hardware
+from sapiens_demo.devices import cpu_gains_from_bfloat16
 
 _COEFFICIENTS = (3.4445, -4.775, 2.0315)
 _ROUNDS = 5
@@ -73,7 +73,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """
     first, second, third = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    narrow = matrices.is_cuda or has_bfloat16_hardware()
+    narrow = matrices.is_cuda or cpu_gains_from_bfloat16()
     wide = matrices.mT if tall else matrices
     wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
     wide = wide.to(torch.bfloat16 if narrow else matrices.dtype)

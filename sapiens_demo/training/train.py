@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from sapiens_demo.catalog import TASKS
-from sapiens_demo.devices import has_bfloat16_hardware
+from sapiens_demo.devices import cpu_gains_from_bfloat16
 from sapiens_demo.network import NetworkConfig, SapiensNetwork, resize_position_table
 from sapiens_demo.training.dataset import TrainingViews
 from sapiens_demo.training.initial import initialise
@@ -315,8 +315,8 @@ def _step(
 
 @contextmanager
 def _precision(device: torch.device) -> Iterator[None]:
-    """Multiply in bfloat16 where the device does so in hardware."""
-    narrow = device.type == "cuda" or has_bfloat16_hardware()
+    """Multiply in bfloat16 where that is faster."""
+    narrow = device.type == "cuda" or cpu_gains_from_bfloat16()
     with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
         if device.type == "cuda":
             yield
