@@ -141,7 +141,10 @@ class MaskFinder:
         images = segmentation.prepare(photo, NetworkConfig.from_name("segmentation", size).image_size)
         height, width = photo.shape[:2]
         return self._models.run(
-            key, images, lambda logits: _owners(segmentation.decode(logits, (height, width))), progress
+            key,
+            images,
+            lambda logits: segmentation.decode_mask(logits, (height, width)).view(np.uint8),
+            progress,
         ).value
 
     def _kept_owners(self, place: _Place, photo: np.ndarray) -> np.ndarray | None:
@@ -172,7 +175,7 @@ class _Runs:
     @classmethod
     def of(cls, owners: np.ndarray) -> _Runs:
         flat = owners.ravel()
-        starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
+        starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
         lengths = np.diff(starts, append=flat.size).astype(np.uint32)
         return cls((owners.shape[0], owners.shape[1]), flat[starts], lengths)
 

@@ -9,7 +9,6 @@ from sapiens_demo import masks
 from sapiens_demo.errors import DemoError
 from sapiens_demo.masks import MaskFinder
 from sapiens_demo.models import Answer, ModelKey
-from sapiens_demo.tasks import segmentation
 from sapiens_demo.tasks.segmentation import SegmentationResult
 
 PHOTO = np.arange(30 * 20 * 3, dtype=np.uint8).reshape(30, 20, 3)
@@ -190,7 +189,7 @@ def test_only_the_last_masks_are_kept(at_hand: list[str]) -> None:
 
 
 def test_the_mask_is_the_segmentations(at_hand: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = (np.arange(600, dtype=np.uint8) % 28).reshape(30, 20)
+    people = np.arange(600).reshape(30, 20) % 7 > 3
     sizes = []
 
     class Models(FakeModels):
@@ -200,11 +199,11 @@ def test_the_mask_is_the_segmentations(at_hand: list[str], monkeypatch: pytest.M
 
     monkeypatch.setattr(
         masks.segmentation,
-        "decode",
-        lambda logits, size: segmentation.SegmentationResult(labels.reshape(size)),
+        "decode_mask",
+        lambda logits, size: people.reshape(size),
     )
 
     found = MaskFinder(Models(("0.3b",))).find(PHOTO, "0.3b")
 
-    assert np.array_equal(found.pixels, labels > 0)
+    assert np.array_equal(found.pixels, people)
     assert sizes == [(1, 3, 1024, 768)]

@@ -12,7 +12,7 @@ from sapiens_demo.tasks.inputs import resize_whole
 from sapiens_demo.tasks.outputs import check_array, check_mask, resize_map
 
 # Normalised at a time. Larger strips get their memory from the system and give it back, which takes longer.
-_STRIP_PIXELS = 1 << 14
+_STRIP_PIXELS = 1 << 15
 _SHORTEST = 1e-6  # a vector below this has no direction
 
 

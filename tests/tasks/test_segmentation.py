@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sapiens_demo.tasks import segmentation
-from sapiens_demo.tasks.segmentation import SegmentationResult, decode
+from sapiens_demo.tasks.segmentation import SegmentationResult, decode, decode_mask
 from sapiens_demo.vocabulary import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +96,26 @@ def test_a_class_can_win_between_others() -> None:
     logits = torch.zeros(1, CLASSES, 1, 2)
     logits[0, 3, 0], logits[0, 9, 0], logits[0, 5, 0] = torch.tensor([[1.0, 0], [0, 1.0], [0.8, 0.8]])
     assert decode(logits, (1, 20)).labels[0].tolist() == [3] * 7 + [5] * 6 + [9] * 7
+
+
+@given(
+    grid=st.tuples(grid_sides, grid_sides),
+    size=st.tuples(photo_sides, photo_sides),
+    seed=st.integers(0, 2**16),
+    ahead=st.floats(-3, 3),
+)
+def test_the_mask_holds_every_part(
+    grid: tuple[int, int], size: tuple[int, int], seed: int, ahead: float
+) -> None:
+    logits = random_logits(*grid, seed)
+    logits[:, 0] += 1.8 + ahead  # about where parts and background are even
+    mask = decode_mask(logits, size)
+    expected, margin = decode_at_once(logits, size)
+    assert mask.shape == size and mask.dtype == np.bool_
+    assert mask[(expected > 0) & (margin > 1e-5)].all()
+    alone = torch.cat([logits[:, :1], logits[:, 1:].amax(1, keepdim=True)], 1)  # all parts as one class
+    foreground, clear = decode_at_once(alone, size)
+    np.testing.assert_array_equal(mask[clear > 1e-5], foreground[clear > 1e-5] > 0)
 
 
 def test_large_photo_takes_little_memory() -> None:
