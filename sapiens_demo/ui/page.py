@@ -113,6 +113,8 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": "100mb",
         "state_session_capacity": SESSIONS,
         "ssr_mode": False,
+        # Gradio asks for its own page and ends the server if that takes 3 seconds, as on a busy machine.
+        "_frontend": False,
     }
 
 
