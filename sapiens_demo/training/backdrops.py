@@ -30,9 +30,16 @@ class View:
 class Backdrop(Protocol):
     """Describe a place; `things` stand in it and cast shadows, `view` paints the rest."""
 
-    def things(self) -> list[Thing]: ...
+    def things(self) -> list[Thing]:
+        """Return what stands in the place."""
 
-    def view(self, camera: Camera, shade: Shade) -> View: ...
+    def view(self, camera: Camera, shade: Shade) -> View:
+        """Paint what is behind the things.
+
+        Args:
+            camera: who looks.
+            shade: how light falls on the ground.
+        """
 
 
 def rays(camera: Camera) -> np.ndarray:

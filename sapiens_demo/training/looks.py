@@ -49,7 +49,12 @@ class Finish:
 class Look(Protocol):
     """Tell how a surface takes light at places (N, 3): in the average rest shape; things use the world's."""
 
-    def finish(self, place: np.ndarray) -> Finish: ...
+    def finish(self, place: np.ndarray) -> Finish:
+        """Tell how the surface takes light.
+
+        Args:
+            place: (N, 3) metres.
+        """
 
 
 def linear(color) -> np.ndarray:
