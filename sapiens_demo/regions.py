@@ -44,7 +44,7 @@ _WORTHLESS_PIECE = 0.05
 # Of a box's width and height, on each side.
 _PADDING = 0.03
 # Times the score of somebody whose head is not seen.
-_HEADLESS_DOUBT = 0.7
+_HEADLESS_DOUBT = 0.9
 
 
 @dataclass(frozen=True, eq=False)

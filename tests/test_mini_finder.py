@@ -113,7 +113,7 @@ def test_several_doubtful_parts_make_a_sure_person() -> None:
     votes.add((0, 0, 60, 80), probabilities)
 
     (score,) = votes.regions().scores
-    assert score == pytest.approx(0.65 * 0.7)
+    assert score == pytest.approx(0.65 * 0.9)
 
 
 def test_where_nobody_looked_is_nobody() -> None:
@@ -136,8 +136,9 @@ def test_a_cut_through_the_photo_weighs_less_than_the_middle() -> None:
 class FakeModels:
     """See everything that is red as clothes, in pictures of the network's size."""
 
-    def __init__(self) -> None:
+    def __init__(self, sure: float = 8.0) -> None:
         self.looks: list[int] = []
+        self.sure = sure
 
     def load(self, key: ModelKey, progress) -> float:
         assert key == ModelKey("segmentation", "mini")
@@ -152,7 +153,7 @@ class FakeModels:
         red = (images[:, 0] > 0.5) & (images[:, 1] < 0)
         logits = torch.full((len(images), len(PARTS), 96, 72), -20.0)
         logits[:, 0] = 0
-        logits[:, TOP] = torch.where(red, 8.0, -8.0)[:, ::2, ::2]
+        logits[:, TOP] = torch.where(red, self.sure, -8.0)[:, ::2, ::2]
         return Answer(decode(logits), None, 0, 0, 0)
 
 
@@ -186,6 +187,15 @@ def test_boxes_are_the_photos(size: tuple[int, int], boxes: list, looks: list[in
     if boxes:
         assert box_iou(np.array(boxes), found).max(1).min() > 0.75
     assert models.looks == looks
+
+
+@pytest.mark.parametrize(("chance", "count"), [(0.55, 0), (0.7, 0), (0.85, 1)])
+def test_who_is_not_sure_is_left_out(chance: float, count: int) -> None:
+    models = FakeModels(sure=float(np.log(chance / (1 - chance))))
+
+    found, scores = MiniFinder(models).find(_photo((480, 640), (100, 100, 200, 400)))
+
+    assert len(found) == len(scores) == count
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_scores_fall_and_doubt_is_theirs() -> None:
 
     found = find_regions(scene.labels, certainty)
 
-    assert np.allclose(found.scores, [0.9, 0.9 * 0.7, 0.6])
+    assert np.allclose(found.scores, [0.9, 0.9 * 0.9, 0.6])
     assert found.boxes[:, 0].tolist() == sorted(found.boxes[:, 0])[1:] + [found.boxes[:, 0].min()]
     assert found.heads[1] == 0 and np.allclose(found.heads[[0, 2]], 20, atol=5)
 
