@@ -76,7 +76,8 @@ def test_the_first_visitor_is_served_eagerly(mode: str, network: SapiensNetwork)
     placed = LazyPlacement(mode, device_types=("cpu",)).place(network, CPU, torch.float32)
 
     assert not placed.compiled
-    assert placed.forward is network
+    assert placed.network is network
+    assert torch.equal(placed(_images()), network(_images()))
 
 
 @pytest.mark.parametrize(
@@ -151,3 +152,45 @@ def test_the_tolerance_follows_the_precision(dtype: torch.dtype, noise: float, p
 
 def test_placed_runs_its_forward(network: SapiensNetwork) -> None:
     assert torch.equal(Placed(network, lambda images: images + 1)(torch.zeros(1)), torch.ones(1))
+
+
+class Watched(torch.nn.Module):
+    """Note on how many threads it runs."""
+
+    def __init__(self, weights: int) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.empty(weights, device="meta"))
+        self.threads: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.threads.append(torch.get_num_threads())
+        if images.isnan().any():
+            raise RuntimeError("fails")
+        return images
+
+
+@pytest.mark.parametrize(
+    ("weights", "images", "threads"),
+    [
+        pytest.param(4_000_000, (1, 3, 192, 144), 1, id="Mini, one image"),
+        pytest.param(4_000_000, (2, 3, 192, 144), 1, id="Mini, two"),
+        pytest.param(4_000_000, (4, 3, 192, 144), 2, id="Mini, four"),
+        pytest.param(4_000_000, (8, 3, 192, 144), 3, id="Mini, eight, and no more than there are"),
+        pytest.param(300_000_000, (1, 3, 1024, 768), 3, id="0.3B"),
+    ],
+)
+def test_a_cpu_gives_a_network_as_many_threads_as_it_is_worth(
+    weights: int, images: tuple[int, ...], threads: int
+) -> None:
+    network = Watched(weights)
+    placed = LazyPlacement("off").place(network, CPU, torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        placed(torch.zeros(images))
+        assert network.threads == [threads] and torch.get_num_threads() == 3
+        with pytest.raises(RuntimeError, match="fails"):
+            placed(torch.full(images, torch.nan))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
