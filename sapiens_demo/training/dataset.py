@@ -76,14 +76,15 @@ class TrainingViews(Dataset):
         self, sample: SampleFile, box: np.ndarray, whole: bool, generator: np.random.Generator
     ) -> np.ndarray:
         """Choose a view: a person's crop; the whole picture, stretched or framed; or any part of it."""
-        kind = generator.integers(3) if whole else None
-        if kind == 0:
-            return _whole_view(sample, self.image_size, generator)
-        if kind == 1:
-            return _part_view(sample, self.image_size, generator)
+        if not whole:
+            return _person_view(box, self.image_size, generator)
         height, width = sample.size
-        framed = np.array([0, 0, width, height]) if whole else box
-        return _person_view(framed, self.image_size, generator)
+        views = (
+            lambda: _whole_view(sample, self.image_size, generator),
+            lambda: _part_view(sample, self.image_size, generator),
+            lambda: _person_view(np.array([0, 0, width, height]), self.image_size, generator),
+        )
+        return views[generator.integers(len(views))]()
 
 
 def _person_view(box: np.ndarray, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:

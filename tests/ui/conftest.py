@@ -34,9 +34,7 @@ def launched(service: Service, page: gr.Blocks | None = None) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     page = page or build_page(service)
-    # On a busy machine Gradio's look at its own page takes longer than it waits for it.
-    with patch("gradio.networking.url_ok", return_value=True):
-        page.launch(**launch_options(), prevent_thread_lock=True, server_port=port, quiet=True)
+    page.launch(**launch_options(), prevent_thread_lock=True, server_port=port, quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

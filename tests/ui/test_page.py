@@ -44,6 +44,15 @@ def test_temporary_files_and_visits_are_forgotten(examples_folder: Path, tempora
     assert options["state_session_capacity"] <= 1000
 
 
+def test_a_machine_too_busy_to_show_the_page_at_once_serves_it(
+    examples_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gr.networking, "url_ok", lambda url: False)  # as after Gradio's three seconds
+    service = StandInService(examples_folder)
+    with launched(service) as address:
+        assert httpx.get(address, timeout=30).status_code == 200
+
+
 def test_pictures_of_results_go_by_themselves(
     examples_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
