@@ -33,19 +33,24 @@ def _add_generate(commands) -> None:
 
 
 def _add_train(commands) -> None:
-    command = commands.add_parser("train", help="train one task, or several on one trunk")
+    command = commands.add_parser("train", help="train tasks, each or several on one trunk, in turns")
     command.add_argument(
-        "--task", choices=("joint", "dense", "pose", "segmentation", "depth", "normal"), required=True
+        "--trunks",
+        nargs="+",
+        choices=("joint", "dense", "pose", "segmentation", "depth", "normal"),
+        default=("pose", "dense"),
     )
     command.add_argument("--data", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--minutes", type=float, required=True)
-    command.add_argument("--image-size", type=int, nargs=2, default=(512, 384), metavar=("H", "W"))
+    command.add_argument("--image-size", type=int, nargs=2, default=(320, 240), metavar=("H", "W"))
+    command.add_argument("--first-size", type=int, nargs=2, metavar=("H", "W"), help="of the first part")
+    command.add_argument("--first-share", type=float, default=0.0, help="of the run, with views of that size")
     command.add_argument("--batch-size", type=int, default=16)
     command.add_argument("--learning-rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=1)
     command.add_argument(
-        "--start", type=Path, help="state.pt of an earlier run, or folder of shipped files, to begin with"
+        "--start", type=Path, help="folder of an earlier run, or of shipped files, to begin with"
     )
     command.add_argument("--workers", type=int, default=1)
     command.add_argument("--compile", action="store_true", help="a third less time; wants a C++ compiler")
@@ -123,7 +128,8 @@ def _people(count: int, data: Path | None, backgrounds: Path | None, photos: Pat
 def _train(**options) -> None:
     from sapiens_demo.training.train import Run, train
 
-    train(Run(**{**options, "image_size": tuple(options["image_size"])}))
+    lists = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+    train(Run(**{**options, **lists}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sapiens_demo.training.constants import constant
 from sapiens_demo.vocabulary import KEYPOINTS
 
 # Sapiens trains on Gaussians of sigma 6 on heatmaps 256 high; Mini's, far smaller, learn sooner from wider.
@@ -25,6 +26,10 @@ _END = 0.85
 
 # Three quarters of the keypoints crowd the face; without this the trunk would learn little else.
 _GROUP_WEIGHTS = {"body": 5.0, "foot": 2.0, "left_hand": 1.0, "right_hand": 1.0, "face": 0.5}
+_FACE = tuple(index for index, keypoint in enumerate(KEYPOINTS) if keypoint.group == "face")
+_REST = tuple(index for index, keypoint in enumerate(KEYPOINTS) if keypoint.group != "face")
+# A face's points hang together so much that a few of them a step, others each time, teach as much as all.
+_FACE_POINTS_A_STEP = 40
 
 # Rare classes count more: about the inverse square root of their share of the pixels.
 _BACKGROUND_WEIGHT = 0.5
@@ -68,17 +73,38 @@ def target_heatmaps(keypoints: Tensor, heatmap_size: tuple[int, int], image_size
     return down[..., :, None] * across[..., None, :]
 
 
+def choose_keypoints(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Choose the keypoints that a step learns: all but the face's, and some of those at random.
+
+    Args:
+        device: where the answer is wanted.
+
+    Returns:
+        Indices (K,) int64, always as many, and weights (K,) float32, where the face's stand for all of it.
+    """
+    some = torch.randperm(len(_FACE), device=device)[:_FACE_POINTS_A_STEP]
+    face = _GROUP_WEIGHTS["face"] * len(_FACE) / _FACE_POINTS_A_STEP
+    rest = tuple(_GROUP_WEIGHTS[KEYPOINTS[index].group] for index in _REST)
+    return (
+        torch.cat([constant(_REST, device), constant(_FACE, device)[some]]),
+        constant(rest + (face,) * _FACE_POINTS_A_STEP, device),
+    )
+
+
 def pose_loss(heatmaps: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """Measure heatmaps: squared error, peaks weighted up against the empty rest, and the places of the peaks.
 
     Args:
-        heatmaps: (B, 308, h, w).
-        batch: items of TrainingViews; and `progress`, (B,), the share of the run that is over.
+        heatmaps: (B, K, h, w).
+        batch: what draw_views returns; `chosen` and `importance`, (K,), which keypoints the heatmaps are of
+            and their weights; and `progress`, (B,), the share of the run that is over.
 
     Returns:
         Scalar.
     """
-    target = target_heatmaps(batch["keypoints"], heatmaps.shape[2:], batch["image"].shape[2:])
+    chosen = batch["chosen"]
+    keypoints = batch["keypoints"][:, chosen]
+    target = target_heatmaps(keypoints, heatmaps.shape[2:], batch["image"].shape[2:])
     ends = batch["progress"][0] >= _END
     peak_weight = torch.where(ends, _LAST_PEAK_WEIGHT, _PEAK_WEIGHT)
     place_weight = torch.where(ends, _LAST_PLACE_WEIGHT, _PLACE_WEIGHT)
@@ -87,8 +113,7 @@ def pose_loss(heatmaps: Tensor, batch: dict[str, Tensor]) -> Tensor:
     places = F.log_softmax(_PLACE_SHARPNESS * heatmaps.flatten(2), dim=2)
     shares = target.flatten(2) / target.sum((2, 3)).clamp(min=1e-3)[..., None]
     each = error.sum((2, 3)) / (3.14 * sigma**2) - place_weight * (places * shares).sum(2)
-    groups = [_GROUP_WEIGHTS[keypoint.group] for keypoint in KEYPOINTS]
-    weights = batch["weights"] * torch.tensor(groups, device=heatmaps.device)
+    weights = batch["weights"][:, chosen] * batch["importance"]
     return (each * weights).sum() / weights.sum().clamp(min=1)
 
 
@@ -97,7 +122,7 @@ def segmentation_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
     Args:
         logits: (B, 28, H/2, W/2).
-        batch: items of TrainingViews.
+        batch: what draw_views returns.
 
     Returns:
         Scalar.
@@ -117,8 +142,8 @@ def _overlap_loss(logits: Tensor, parts: Tensor) -> Tensor:
     wanted = F.one_hot(parts, logits.shape[1]).movedim(3, 1).float()
     common = (chances * wanted).sum((0, 2, 3))
     sizes = (chances.square() + wanted).sum((0, 2, 3))
-    shown = wanted.sum((0, 2, 3)) > 0
-    return (1 - 2 * common / sizes.clamp(min=1))[shown].mean()
+    shown = (wanted.sum((0, 2, 3)) > 0).float()
+    return ((1 - 2 * common / sizes.clamp(min=1)) * shown).sum() / shown.sum().clamp(min=1)
 
 
 def depth_loss(depth: Tensor, batch: dict[str, Tensor]) -> Tensor:
@@ -126,7 +151,7 @@ def depth_loss(depth: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
     Args:
         depth: (B, 1, H, W).
-        batch: items of TrainingViews.
+        batch: what draw_views returns.
 
     Returns:
         Scalar.
@@ -156,7 +181,7 @@ def normal_loss(normals: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
     Args:
         normals: (B, 3, H/2, W/2), of any length.
-        batch: items of TrainingViews.
+        batch: what draw_views returns.
 
     Returns:
         Scalar.

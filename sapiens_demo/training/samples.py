@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-_DEPTH_STEPS = 65000
+# Depth is stored in steps of this share of the picture's farthest point.
+DEPTH_STEPS = 65000
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def write_sample(path: Path, sample: Sample, quality: int = 92) -> None:
         image=_encode_jpeg(sample.image, quality),
         parts=sample.parts,
         people=sample.people,
-        depth=np.round(sample.depth / far * _DEPTH_STEPS).astype(np.uint16),
+        depth=np.round(sample.depth / far * DEPTH_STEPS).astype(np.uint16),
         normals=np.round(sample.normals * 127 + 128).clip(0, 255).astype(np.uint8),
         far=np.float32(far),
         keypoints=sample.keypoints,
@@ -74,71 +75,11 @@ def read_sample(path: Path) -> Sample:
             image=decode_jpeg(file["image"]),
             parts=file["parts"],
             people=people,
-            depth=file["depth"].astype(np.float32) * (float(file["far"]) / _DEPTH_STEPS),
+            depth=file["depth"].astype(np.float32) * (float(file["far"]) / DEPTH_STEPS),
             normals=unit_normals(file["normals"], people > 0),
             keypoints=file["keypoints"],
             visibility=file["visibility"],
             boxes=file["boxes"],
-        )
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Hold the labels of some pixels of a sample, in the sample's own form.
-
-    Args:
-        parts: (h, w) uint8.
-        depth: (h, w) float32, 0 where there is no person.
-        normals: (h, w, 3) float32, unit vectors, 0 where there is no person.
-    """
-
-    parts: np.ndarray
-    depth: np.ndarray
-    normals: np.ndarray
-
-
-class SampleFile:
-    """Read of a sample what a small view of it needs; a whole Sample takes several times as long.
-
-    Args:
-        path: a file that write_sample wrote.
-    """
-
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
-            self._arrays = {name: file[name] for name in file.files}
-        self.size: tuple[int, int] = self._arrays["parts"].shape
-        self.keypoints = self._arrays["keypoints"]
-        self.visibility = self._arrays["visibility"]
-        self.boxes = self._arrays["boxes"]
-
-    def image(self) -> np.ndarray:
-        """Return the picture, (H, W, 3) uint8 RGB."""
-        return decode_jpeg(self._arrays["image"])
-
-    def labels_at(self, matrix: np.ndarray, size: tuple[int, int]) -> Labels:
-        """Look labels up where a view's pixels lie: the nearest pixel's, 0 outside the picture.
-
-        Args:
-            matrix: (2, 3) or (3, 3), maps the sample's pixels to the view's.
-            size: (h, w) of the view.
-
-        Returns:
-            The labels of the view's pixels.
-        """
-        turn = np.linalg.inv(matrix[:2, :2])
-        x, y = np.arange(size[1]) - matrix[0, 2], (np.arange(size[0]) - matrix[1, 2])[:, None]
-        columns = np.rint(turn[0, 0] * x + turn[0, 1] * y).astype(np.int32)
-        rows = np.rint(turn[1, 0] * x + turn[1, 1] * y).astype(np.int32)
-        height, width = self.size
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        index = np.where(inside, rows * width + columns, 0)
-        people = (self._arrays["people"].ravel()[index] > 0) & inside
-        depth = self._arrays["depth"].ravel()[index] * (self._arrays["far"] / np.float32(_DEPTH_STEPS))
-        return Labels(
-            parts=np.where(people, self._arrays["parts"].ravel()[index], 0).astype(np.uint8),
-            depth=np.where(people, depth, 0).astype(np.float32),
-            normals=unit_normals(self._arrays["normals"].reshape(-1, 3)[index], people),
         )
 
 

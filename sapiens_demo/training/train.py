@@ -1,26 +1,29 @@
-"""Train the Mini models: one shared trunk first, then each task's own network."""
+"""Train the Mini models: trunks with the heads of one or several tasks, in turns over the same pictures."""
 
 from __future__ import annotations
 
 import csv
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader
 
 from sapiens_demo.catalog import TASKS
 from sapiens_demo.devices import cpu_gains_from_bfloat16
 from sapiens_demo.network import NetworkConfig, SapiensNetwork, resize_position_table
-from sapiens_demo.training.dataset import TrainingViews
+from sapiens_demo.training.constants import constant
 from sapiens_demo.training.initial import initialise
-from sapiens_demo.training.losses import LOSSES
+from sapiens_demo.training.losses import LOSSES, choose_keypoints
 from sapiens_demo.training.muon import Muon
+from sapiens_demo.training.pool import PicturePool
+from sapiens_demo.training.views import Chance, draw_views
 from sapiens_demo.weights import read_state_dict
 
 _MEAN = (123.675, 116.28, 103.53)
@@ -56,26 +59,30 @@ class Run:
     """Describe one training run.
 
     Args:
-        task: a task, or one of GROUPS, whose tasks share a trunk.
-        data: folder of samples.
-        out: folder for state, logs and pictures.
+        trunks: what to train, by name: tasks, and GROUPS of tasks, each on a trunk of its own.
+        data: folder of samples; more may appear while the run goes on.
+        out: folder for state and log of each trunk, in a sub-folder of its name.
         minutes: wall-clock length of the schedule; a resumed run goes on where it stopped.
         image_size: (H, W) of the input.
-        batch_size: pictures a step.
+        first_size: (H, W) of the views of the run's first part, where less is learnt from far more views.
+        first_share: how long that part is, 0 to 1.
+        batch_size: views a step; as many pixels where views are smaller.
         learning_rate: highest rate of the schedule.
-        seed: of weights and views.
-        start: whose weights to begin with: state of an earlier run, folder of shipped files, or None.
-        workers: processes that prepare views; 0 prepares them in this one.
+        seed: of weights and views. Views repeat where no pictures arrive while the run goes on.
+        start: whose weights to begin with: folder of an earlier run, folder of shipped files, or None.
+        workers: processes that read pictures; 0 reads them in this one.
         steps: steps after which to stop early, or None.
         log_steps: steps between two rows of the log.
         compile: whether to fuse networks and losses, for a third less time; wants a C++ compiler.
     """
 
-    task: str
+    trunks: tuple[str, ...]
     data: Path
     out: Path
     minutes: float
     image_size: tuple[int, int]
+    first_size: tuple[int, int] | None = None
+    first_share: float = 0.0
     batch_size: int = 16
     learning_rate: float = 1e-3
     seed: int = 1
@@ -85,10 +92,18 @@ class Run:
     log_steps: int = 50
     compile: bool = False
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Return the tasks that this run trains."""
-        return GROUPS.get(self.task, (self.task,))
+    def view_size(self, progress: float) -> tuple[int, int]:
+        """Return (H, W) of the views when a share of the run is over."""
+        return self.first_size if self.first_size and progress < self.first_share else self.image_size
+
+    def view_count(self, size: tuple[int, int]) -> int:
+        """Return how many views of a size make a step."""
+        return self.batch_size * self.image_size[0] * self.image_size[1] // (size[0] * size[1])
+
+
+def tasks_of(trunk: str) -> tuple[str, ...]:
+    """Return the tasks whose heads sit on a trunk."""
+    return GROUPS.get(trunk, (trunk,))
 
 
 class SharedTrunk(nn.Module):
@@ -110,31 +125,151 @@ class SharedTrunk(nn.Module):
         shared = self.networks[tasks[0]].backbone
         for network in self.networks.values():
             network.backbone = shared
+        self._heatmaps = _heatmaps
 
-    def forward(self, images: Tensor, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, rows: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
         """Run every head on its rows of a batch.
 
         Args:
             images: (B, 3, H, W), normalised.
             rows: task to the indices of the pictures its head sees.
+            chosen: (K,), indices of the keypoints that pose's head gives heatmaps of.
 
         Returns:
             Task to raw output map of those pictures.
         """
         features = next(iter(self.networks.values())).backbone(images)
         return {
-            task: (network.head if task == "pose" else network.decode_head)(features[rows[task]])
+            task: self._heatmaps(network.head, features[rows[task]], chosen)
+            if task == "pose"
+            else network.decode_head(features[rows[task]])
             for task, network in self.networks.items()
         }
 
+    def fuse(self) -> None:
+        """Compile what makes up the networks, in place; names of parameters stay."""
+        networks = self.networks.values()
+        heads = [network.decode_head for network in networks if network.config.task != "pose"]
+        for module in (*next(iter(networks)).backbone.layers, *heads):
+            module.compile(dynamic=False)
+        self._heatmaps = torch.compile(_heatmaps, dynamic=False)
 
-@dataclass
-class _State:
-    model: SharedTrunk
-    average: SharedTrunk
-    optimizers: tuple[torch.optim.Optimizer, ...]
-    step: int = 0
-    seconds: float = 0.0
+
+def _heatmaps(head: nn.Module, features: Tensor, chosen: Tensor) -> Tensor:
+    """Run pose's head for some of the keypoints; the last layer is most of its work."""
+    last = head.final_layer
+    narrow = head.conv_layers(head.deconv_layers(features))
+    return F.conv2d(narrow, last.weight[chosen], last.bias[chosen])
+
+
+class _Training:
+    """One trunk's models, optimisers, views and log."""
+
+    def __init__(self, run: Run, trunk: str, device: torch.device) -> None:
+        self.run, self.trunk = run, trunk
+        self.out = run.out / trunk
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.tasks = tasks_of(trunk)
+        torch.manual_seed(run.seed)
+        self.model = SharedTrunk(self.tasks, run.image_size)
+        for network in self.model.networks.values():
+            initialise(network)
+        if run.start:
+            load_weights(self.model, _read_weights(run.start, trunk))
+        self.model.to(device)
+        self.average = SharedTrunk(self.tasks, run.image_size).to(device).requires_grad_(False)
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimizers = _optimizers(self.model, run.learning_rate)
+        self.step, self.seconds = 0, 0.0
+        if (self.out / "state.pt").exists():
+            self._resume(device)
+        self.chance = Chance(run.seed + self.step, device)
+        self.shares = _BATCH_SHARES.get(trunk, {trunk: 1.0})
+        self.measures = {task: LOSSES[task] for task in self.tasks}
+        self.sums = dict.fromkeys(self.tasks, torch.zeros((), device=device))
+        if run.compile:
+            self.model.fuse()
+            self.measures = {
+                task: torch.compile(measure, dynamic=False) for task, measure in self.measures.items()
+            }
+
+    def _resume(self, device: torch.device) -> None:
+        kept = torch.load(self.out / "state.pt", map_location=device, weights_only=True)
+        self.model.load_state_dict(kept["model"])
+        self.average.load_state_dict(kept["average"])
+        for optimizer, own in zip(self.optimizers, kept["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
+        self.step, self.seconds = kept["step"], kept["seconds"]
+
+    def advance(self, pool: PicturePool, progress: float) -> None:
+        """Take one step, at `progress` of the schedule."""
+        size = self.run.view_size(progress)
+        share = _PERSON_SHARES[self.trunk]
+        batch = draw_views(pool, self.run.view_count(size), size, share, self.chance)
+        batch["progress"] = torch.full((len(batch["image"]),), progress, device=pool.device)
+        batch["chosen"], batch["importance"] = choose_keypoints(pool.device)
+        self._set_rates(progress)
+        for task, loss in self._descend(batch).items():
+            self.sums[task] = self.sums[task] + loss
+        self.step += 1
+        decay = min(_EMA_DECAY, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        if self.step % self.run.log_steps == 0:
+            self._log(pool)
+
+    def _set_rates(self, progress: float) -> None:
+        rate = _rate(self.run.learning_rate, self.step, progress)
+        for optimizer, own in zip(self.optimizers, (rate * _MUON_RATE, rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = own
+
+    def _descend(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.model.train()
+        rows = _rows(self.shares, batch["weights"])
+        with _precision(batch["image"].device):
+            outputs = self.model(_normalised(batch["image"]), rows, batch["chosen"])
+        losses = {
+            task: self.measures[task](output.float(), _targets(self.model, task, batch, rows[task]))
+            for task, output in outputs.items()
+        }
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        sum(_LOSS_WEIGHTS[task] * loss for task, loss in losses.items()).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return {task: loss.detach() for task, loss in losses.items()}
+
+    def _log(self, pool: PicturePool) -> None:
+        path = self.out / "log.csv"
+        new = not path.exists()
+        losses = {task: round(total.item() / self.run.log_steps, 4) for task, total in self.sums.items()}
+        row = {"step": self.step, "minutes": round(self.seconds / 60, 2), "pictures": len(pool), **losses}
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(self.trunk, row, flush=True)
+        self.sums = dict.fromkeys(self.tasks, torch.zeros((), device=pool.device))
+
+    def save(self) -> None:
+        """Write everything that going on needs."""
+        unfinished = self.out / "state.part"
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "step": self.step,
+                "seconds": self.seconds,
+                "image_size": list(self.run.image_size),
+                "seed": self.run.seed,
+            },
+            unfinished,
+        )
+        unfinished.replace(self.out / "state.pt")
 
 
 def train(run: Run) -> None:
@@ -143,98 +278,36 @@ def train(run: Run) -> None:
     Args:
         run: what to train.
     """
-    run.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(run.seed)
-    state = _start(run, device)
-    mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
-    deviation = torch.tensor(_DEVIATION, device=device).view(3, 1, 1)
-    views = _views(run, state.step)
-    shares = _BATCH_SHARES.get(run.task, {run.task: 1.0})
-    measures = {task: LOSSES[task] for task in run.tasks}
-    if run.compile:
-        measures = {task: torch.compile(measure) for task, measure in measures.items()}
-        _compile(state.model)
-    began, offset = time.monotonic(), state.seconds
-    saved = time.monotonic()
-    sums = dict.fromkeys(run.tasks, 0.0)
-    for batch in views:
-        state.seconds = offset + time.monotonic() - began
-        progress = state.seconds / (run.minutes * 60)
-        if progress >= 1 or state.step == run.steps:
+    pool = PicturePool(run.data, device, run.workers)
+    trainings = [_Training(run, trunk, device) for trunk in run.trunks]
+    pool.wait()
+    began, offset = time.monotonic(), trainings[0].seconds
+    saved = began
+    while True:
+        seconds = offset + time.monotonic() - began
+        progress = seconds / (run.minutes * 60)
+        if progress >= 1 or trainings[0].step == run.steps:
             break
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        batch["progress"] = torch.full((run.batch_size,), progress, device=device)
-        images = (batch["image"].float() - mean) / deviation
-        losses = _step(state, images, batch, _rate(run, state.step, progress), shares, measures)
-        sums = {task: sums[task] + losses[task] for task in run.tasks}
-        if state.step % run.log_steps == 0:
-            _log(run, state, {task: total / run.log_steps for task, total in sums.items()})
-            sums = dict.fromkeys(run.tasks, 0.0)
+        for training in trainings:
+            training.seconds = seconds
+            training.advance(pool, progress)
         if time.monotonic() - saved > _SAVE_SECONDS:
-            _save(run, state)
             saved = time.monotonic()
-    _save(run, state)
+            for training in trainings:
+                training.save()
+    for training in trainings:
+        training.save()
 
 
-def _compile(model: SharedTrunk) -> None:
-    """Fuse what makes up the networks, in place; names of parameters stay."""
-    networks = list(model.networks.values())
-    heads = [module for network in networks for name, module in network.named_children() if "head" in name]
-    for module in (*networks[0].backbone.layers, *heads):
-        module.compile()
-
-
-def _views(run: Run, first_step: int):
-    length = 10**7
-    data = TrainingViews(run.data, run.image_size, length, run.seed, _PERSON_SHARES[run.task])
-    order = range(first_step * run.batch_size, length)
-    return DataLoader(
-        data,
-        run.batch_size,
-        sampler=order,
-        num_workers=run.workers,
-        drop_last=True,
-        prefetch_factor=4 if run.workers else None,
-        worker_init_fn=_quiet_worker,
-    )
-
-
-def _quiet_worker(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def _start(run: Run, device: torch.device) -> _State:
-    model = SharedTrunk(run.tasks, run.image_size)
-    for network in model.networks.values():
-        initialise(network)
-    if run.start:
-        load_weights(model, _read_weights(run.start, run.tasks))
-    model.to(device)
-    average = SharedTrunk(run.tasks, run.image_size).to(device).requires_grad_(False)
-    average.load_state_dict(model.state_dict())
-    state = _State(model, average, _optimizers(model, run.learning_rate))
-    path = run.out / "state.pt"
-    if path.exists():
-        kept = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(kept["model"])
-        average.load_state_dict(kept["average"])
-        for optimizer, own in zip(state.optimizers, kept["optimizers"], strict=True):
-            optimizer.load_state_dict(own)
-        state.step, state.seconds = kept["step"], kept["seconds"]
-    return state
-
-
-def _read_weights(start: Path, tasks: tuple[str, ...]) -> dict[str, Tensor]:
-    """Read a state dict of SharedTrunk from a run's state or from shipped files, whose tasks may differ."""
-    if start.is_file():
-        return torch.load(start, map_location="cpu", weights_only=True)["average"]
+def _read_weights(start: Path, trunk: str) -> dict[str, Tensor]:
+    """Read a state dict of SharedTrunk from an earlier run's folder or from a folder of shipped files."""
+    state = start / trunk / "state.pt"
+    if state.exists():
+        return torch.load(state, map_location="cpu", weights_only=True)["average"]
     return {
         f"networks.{task}.{name}": tensor.float()
-        for task in tasks
+        for task in tasks_of(trunk)
         for name, tensor in read_state_dict(start / f"sapiens_mini_{task}.safetensors").items()
     }
 
@@ -249,7 +322,8 @@ def _optimizers(model: SharedTrunk, rate: float) -> tuple[torch.optim.Optimizer,
         {"params": [weight for weight in others if weight.ndim > 1], "weight_decay": 0.05},
         {"params": [weight for weight in others if weight.ndim <= 1], "weight_decay": 0.0},
     ]
-    return Muon(matrices, lr=rate * _MUON_RATE), torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
+    adam = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    return Muon(matrices, lr=rate * _MUON_RATE), adam
 
 
 def load_weights(model: SharedTrunk, weights: dict[str, Tensor]) -> None:
@@ -270,47 +344,14 @@ def load_weights(model: SharedTrunk, weights: dict[str, Tensor]) -> None:
     model.load_state_dict(picked)
 
 
-def _rate(run: Run, step: int, progress: float) -> float:
+def _rate(highest: float, step: int, progress: float) -> float:
     warm = min(1.0, (step + 1) / 100)
-    return (
-        run.learning_rate
-        * warm
-        * (0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item()))
-    )
+    return highest * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(progress * math.pi)))
 
 
-def _step(
-    state: _State,
-    images: Tensor,
-    batch: dict[str, Tensor],
-    rate: float,
-    shares: dict[str, float],
-    measures: dict[str, Callable[..., Tensor]],
-) -> dict[str, float]:
-    muon, adam = state.optimizers
-    for optimizer, own in ((muon, rate * _MUON_RATE), (adam, rate)):
-        for group in optimizer.param_groups:
-            group["lr"] = own
-    state.model.train()
-    rows = _rows(shares, batch["weights"])
-    with _precision(images.device):
-        outputs = state.model(images, rows)
-    losses = {
-        task: measures[task](output.float(), _targets(state.model, task, batch, rows[task]))
-        for task, output in outputs.items()
-    }
-    total = sum(_LOSS_WEIGHTS[task] * loss for task, loss in losses.items())
-    for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-    for optimizer in state.optimizers:
-        optimizer.step()
-    state.step += 1
-    decay = min(_EMA_DECAY, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1 - decay)
-    return {task: loss.item() for task, loss in losses.items()}
+def _normalised(images: Tensor) -> Tensor:
+    mean, deviation = (constant(values, images.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+    return (images - mean) / deviation
 
 
 @contextmanager
@@ -330,7 +371,7 @@ def _targets(model: SharedTrunk, task: str, batch: dict[str, Tensor], rows: Tens
 
     A patch embedding padded by p sees a picture as an unpadded one sees it p pixels further down and right.
     """
-    own = {name: value[rows] for name, value in batch.items()}
+    own = {name: value if name in ("chosen", "importance") else value[rows] for name, value in batch.items()}
     network = model.networks[task]
     shared_padding = network.backbone.patch_embed.projection.padding[0]
     off = (shared_padding - network.config.patch_padding) // 2  # maps have half the input's resolution
@@ -350,44 +391,10 @@ def _rows(shares: dict[str, float], keypoint_weights: Tensor) -> dict[str, Tenso
     count = len(keypoint_weights)
     order = torch.randperm(count, device=keypoint_weights.device)
     posed = keypoint_weights[order].any(dim=1)
-    order = torch.cat([order[posed], order[~posed]])
+    order = order[torch.argsort(~posed, stable=True)]
     rows, start = {}, 0
     for task, share in shares.items():
         own = max(1, round(share * count))
         rows[task] = order[torch.arange(start, start + own, device=order.device) % count]
         start += own
     return rows
-
-
-def _log(run: Run, state: _State, losses: dict[str, float]) -> None:
-    path = run.out / "log.csv"
-    new = not path.exists()
-    row = {
-        "step": state.step,
-        "minutes": round(state.seconds / 60, 2),
-        **{k: round(v, 4) for k, v in losses.items()},
-    }
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    print(row, flush=True)
-
-
-def _save(run: Run, state: _State) -> None:
-    unfinished = run.out / "state.part"
-    torch.save(
-        {
-            "model": state.model.state_dict(),
-            "average": state.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
-            "step": state.step,
-            "seconds": state.seconds,
-            "task": run.task,
-            "image_size": list(run.image_size),
-            "seed": run.seed,
-        },
-        unfinished,
-    )
-    unfinished.replace(run.out / "state.pt")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sapiens_demo.training.losses import LOSSES, target_heatmaps
+from sapiens_demo.training.losses import LOSSES, choose_keypoints, target_heatmaps
 from sapiens_demo.vocabulary import KEYPOINTS, PARTS
 
 HEIGHT, WIDTH = 32, 24  # of the half-size maps; the input is twice as large
@@ -27,6 +27,8 @@ def batch():
         "normals": F.normalize(torch.randn(2, 3, HEIGHT, WIDTH, generator=generator), dim=1) * mask[:, None],
         "keypoints": torch.rand(2, len(KEYPOINTS), 2, generator=generator) * size,
         "weights": torch.ones(2, len(KEYPOINTS)),
+        "chosen": torch.arange(len(KEYPOINTS)),
+        "importance": torch.ones(len(KEYPOINTS)),
         "progress": torch.zeros(2),
     }
 
@@ -107,6 +109,23 @@ def test_keypoints_without_weight_do_not_count(batch):
     wrong = heatmaps.clone()
     wrong[:, 5] = torch.rand_like(wrong[:, 5])
     assert cost("pose", heatmaps, batch) == pytest.approx(cost("pose", wrong, batch), abs=1e-5)
+
+
+def test_a_step_learns_the_body_and_a_changing_part_of_the_face():
+    (first, _), (second, _) = choose_keypoints(torch.device("cpu")), choose_keypoints(torch.device("cpu"))
+    assert len(first) == len(second) == len(set(first.tolist()))
+    bodies = {index for index, keypoint in enumerate(KEYPOINTS) if keypoint.group != "face"}
+    assert bodies < set(first.tolist()) and bodies < set(second.tolist())
+    assert set(first.tolist()) != set(second.tolist())
+
+
+def test_some_of_the_face_stand_for_all_of_it():
+    sums = dict.fromkeys(("face", "body"), 0.0)
+    for index, weight in zip(*choose_keypoints(torch.device("cpu")), strict=True):
+        group = KEYPOINTS[index].group
+        sums[group] = sums.get(group, 0) + weight.item()
+    faces, bodies = (sum(keypoint.group == group for keypoint in KEYPOINTS) for group in ("face", "body"))
+    assert sums["face"] / sums["body"] == pytest.approx(0.1 * faces / bodies, rel=1e-5)
 
 
 @pytest.mark.parametrize("task", LOSSES)

@@ -1,0 +1,50 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from sapiens_demo.training.pool import PicturePool, metres, sample_files
+from sapiens_demo.training.samples import read_sample
+
+CPU = torch.device("cpu")
+
+
+def test_a_pool_holds_what_the_files_hold(picture_folder):
+    files = sample_files(picture_folder)
+    pool = PicturePool(picture_folder, CPU, workers=0)
+    pool.wait(len(files))
+    for row, path in enumerate(files):
+        sample = read_sample(path)
+        pixels, people = sample.parts.size, len(sample.boxes)
+        assert tuple(pool.field("size")[row]) == sample.parts.shape
+        assert pool.field("people")[row] == people
+        assert np.array_equal(pool.field("image")[row, :pixels].numpy(), sample.image.reshape(-1, 3))
+        assert np.array_equal(pool.field("parts")[row, :pixels].numpy(), sample.parts.ravel())
+        depth = metres(pool.field("depth")[row : row + 1], pool.field("far")[row : row + 1])
+        assert np.allclose(depth[0, :pixels], sample.depth.ravel(), rtol=1e-6)
+        for name in ("keypoints", "visibility", "boxes"):
+            assert np.array_equal(pool.field(name)[row, :people].numpy(), getattr(sample, name))
+
+
+def test_pictures_that_appear_later_join(picture_folder, tmp_path):
+    first, second, *_ = sample_files(picture_folder)
+    shutil.copy(first, tmp_path / "000000.npz")
+    pool = PicturePool(tmp_path, CPU, workers=1)
+    pool.wait(1)
+    (tmp_path / "00001").mkdir()
+    shutil.copy(second, tmp_path / "00001" / "000001.part.npz")  # being written
+    shutil.copy(second, tmp_path / "00001" / "000001.npz")
+    pool.wait(2)
+    assert len(pool) == 2
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="generate"):
+        PicturePool(tmp_path, CPU)
+
+
+def test_a_broken_file_is_told_to_whoever_waits(tmp_path):
+    (tmp_path / "000000.npz").write_bytes(b"no archive")
+    with pytest.raises(RuntimeError, match="could not be read"):
+        PicturePool(tmp_path, CPU, workers=0).wait()
