@@ -110,7 +110,7 @@ _KINDS = {"bfloat16": ("-bfloat16", 2), "torchscript": ("-torchscript", 4), "pth
 _DETECTORS = {"small": (10_309_605, 41_497_620, "50.7 AP"), "medium": (19_563_368, 78_700_000, "55.1 AP")}
 
 # task: parameters
-_MINI = {"pose": 4_149_236, "segmentation": 4_002_108, "depth": 3_967_449, "normal": 4_001_283}
+_MINI = {"pose": 4_211_444, "segmentation": 4_064_316, "depth": 4_029_657, "normal": 4_063_491}
 
 
 def _official_checkpoint(task: str, size: str, parameters: int, stem: str, score: str) -> Checkpoint:

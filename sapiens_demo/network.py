@@ -15,7 +15,7 @@ PATCH_SIZE = 16
 
 # size: (embed_dim, depth, num_heads, mlp_dim, image_size)
 _BACKBONES = {
-    "mini": (192, 8, 3, 768, (192, 144)),
+    "mini": (192, 8, 3, 768, (384, 288)),
     "0.3b": (1024, 24, 16, 4096, (1024, 768)),
     "0.6b": (1280, 32, 16, 5120, (1024, 768)),
     "1b": (1536, 40, 24, 6144, (1024, 768)),
@@ -142,10 +142,18 @@ class SapiensNetwork(nn.Module):
         Returns:
             (B, out_channels, h, w), raw: heatmaps (h = H / 4), logits or normals (H / 2) or depth (H).
         """
-        features = self.backbone(images)  # [B, C, H / 16, W / 16]
-        if self.config.task == "pose":
-            return self.head(features)
-        return self.decode_head(features)
+        return self.read_out(self.backbone(images))
+
+    def read_out(self, features: Tensor) -> Tensor:
+        """Run the head alone.
+
+        Args:
+            features: (B, C, H / 16, W / 16) from the backbone.
+
+        Returns:
+            As forward.
+        """
+        return self.head(features) if self.config.task == "pose" else self.decode_head(features)
 
 
 def build_network(config: NetworkConfig, state_dict: dict[str, Tensor]) -> SapiensNetwork:
@@ -178,13 +186,21 @@ class _Backbone(nn.Module):
         self.ln1 = _layer_norm(config)
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = self.patch_embed(images)  # [B, C, rows, columns]
-        grid = patches.shape[2:]
-        tokens = patches.flatten(2).transpose(1, 2)  # [B, N, C]
-        tokens = tokens + resize_position_table(self.pos_embed, self.grid_size, grid)
+        tokens, grid = self.embed(images)
         for layer in self.layers:
             tokens = layer(tokens)
-        return self.ln1(tokens).transpose(1, 2).unflatten(2, grid).contiguous()
+        return self.arrange(tokens, grid).contiguous()
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn (B, 3, H, W) images into (B, N, C) tokens; also return their grid, (rows, columns)."""
+        patches = self.patch_embed(images)  # [B, C, rows, columns]
+        grid = (patches.shape[2], patches.shape[3])
+        tokens = patches.flatten(2).transpose(1, 2)
+        return tokens + resize_position_table(self.pos_embed, self.grid_size, grid), grid
+
+    def arrange(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Turn the last layer's (B, N, C) tokens into (B, C, rows, columns) features, the channels last."""
+        return self.ln1(tokens).transpose(1, 2).unflatten(2, grid)
 
 
 def resize_position_table(table: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:

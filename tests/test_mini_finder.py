@@ -148,10 +148,10 @@ class FakeModels:
         return most
 
     def run(self, key: ModelKey, images: torch.Tensor, decode, progress) -> Answer[np.ndarray]:
-        assert images.shape[1:] == (3, 192, 144)
+        assert images.shape[1:] == (3, 256, 192)
         self.looks.append(len(images))
         red = (images[:, 0] > 0.5) & (images[:, 1] < 0)
-        logits = torch.full((len(images), len(PARTS), 96, 72), -20.0)
+        logits = torch.full((len(images), len(PARTS), 128, 96), -20.0)
         logits[:, 0] = 0
         logits[:, TOP] = torch.where(red, self.sure, -8.0)[:, ::2, ::2]
         return Answer(decode(logits), None, 0, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import subprocess
 import time
@@ -29,6 +30,8 @@ _DECODING_SECONDS = 2.0
 _RESTARTED = ("pose", "0.3b")
 _RESTART_SECONDS = 90.0  # that must be left
 
+_log = logging.getLogger(__name__)
+
 
 def run_bench(chosen: argparse.Namespace, progress: Progress) -> str:
     """Measure and write bench.md and bench.json.
@@ -44,21 +47,25 @@ def run_bench(chosen: argparse.Namespace, progress: Progress) -> str:
         DemoError: nothing can be measured that way.
     """
     plan = make_plan(chosen)
-    findings = measure(plan, chosen.quick, progress)
-    text = as_markdown(findings)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "bench.md").write_text(text, encoding="utf-8")
-    (chosen.out / "bench.json").write_text(as_json(findings), encoding="utf-8")
-    return text
+
+    def keep(findings: Findings) -> None:
+        (chosen.out / "bench.md").write_text(as_markdown(findings), encoding="utf-8")
+        (chosen.out / "bench.json").write_text(as_json(findings), encoding="utf-8")
+
+    return as_markdown(measure(plan, chosen.quick, progress, keep))
 
 
-def measure(plan: Plan, quick: bool, progress: Progress) -> Findings:
+def measure(
+    plan: Plan, quick: bool, progress: Progress, keep: Callable[[Findings], None] = lambda _: None
+) -> Findings:
     """Measure everything that a plan names.
 
     Args:
         plan: what.
         quick: is noted down.
         progress: told what is being done.
+        keep: given what was found so far, again and again, so that an end from outside loses little.
 
     Returns:
         What was found.
@@ -66,18 +73,26 @@ def measure(plan: Plan, quick: bool, progress: Progress) -> Findings:
     began = time.monotonic()
     photos = example_photos()
     findings = Findings(this_machine(device_title(plan.device)), quick)
-    progress("import, decoding", None)
-    findings.import_seconds = import_seconds()
-    findings.decoding = measure_decoding(_DECODING_SECONDS)
     findings.memory_tbs = memory_rate(plan.device)
-    findings.requests = _requests(plan, photos[0], progress)
-    findings.restart = _restart(plan, photos, progress)
+    if "host" in plan.parts:
+        progress("import, decoding", None)
+        findings.import_seconds = import_seconds()
+        findings.decoding = measure_decoding(_DECODING_SECONDS)
+    if "requests" in plan.parts:
+        findings.requests = _requests(plan, photos[0], progress)
+    if "restart" in plan.parts:
+        findings.restart = _restart(plan, photos, progress)
     bench = ForwardBench(plan, photos, progress)
-    for task, size in plan.models:
-        findings.forwards += bench.measure(task, size)
-    findings.matrix_tflops = {name: statistics.median(seen) for name, seen in bench.rates.tflops.items()}
-    findings.rooflines = _rooflines(plan, findings)
+    for model in plan.models if "forward" in plan.parts else ():
+        findings.forwards += bench.measure(*model)
+        seen = bench.rates.tflops
+        findings.matrix_tflops = {name: statistics.median(values) for name, values in seen.items()}
+        findings.seconds = time.monotonic() - began
+        keep(findings)
+    if "rooflines" in plan.parts:
+        findings.rooflines = _rooflines(plan, findings)
     findings.seconds = time.monotonic() - began
+    keep(findings)
     return findings
 
 
@@ -121,7 +136,8 @@ def _restart(plan: Plan, photos: list[np.ndarray], progress: Progress) -> Restar
 def _or_none(work: Callable[[], RestartRow]) -> RestartRow | None:
     try:
         return work()
-    except subprocess.SubprocessError:
+    except subprocess.SubprocessError as error:
+        _log.warning("No restart was measured: %s %s", error, getattr(error, "stderr", None) or "")
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -26,14 +27,16 @@ from sapiens_demo.bench.work import count_tflop
 from sapiens_demo.hub import find_local
 from sapiens_demo.memory import is_out_of_memory, release_memory, start_peak
 from sapiens_demo.network import NetworkConfig, build_network
-from sapiens_demo.placement import LazyPlacement
+from sapiens_demo.placement import CompiledDiffers, LazyPlacement
 from sapiens_demo.progress import Progress, silent
 from sapiens_demo.weights import load_state_dict
 
 _FLOAT32 = torch.float32
-_COMPILE_SECONDS, _MODEL_SECONDS = 60.0, 12.0  # until one was measured
+_COMPILE_SECONDS, _MODEL_SECONDS = 30.0, 12.0  # until one was measured
 NOT_MEASURED = "not measured"
 _NO_TIME = f"{NOT_MEASURED}: the time was over"
+
+_log = logging.getLogger(__name__)
 
 _Way: TypeAlias = "tuple[torch.dtype, str] | None"  # precision and way to compile; None is the baseline
 
@@ -164,6 +167,7 @@ class ForwardBench:
             with torch.inference_mode():
                 return self._measure(task, size, rows)
         except Exception as error:  # one model that fails must not cost the table
+            _log.exception("%s %s", task, size)
             reason = "does not fit into the memory" if is_out_of_memory(error) else _one_line(error)
             return [replace(row, note=f"{NOT_MEASURED}: {reason}") for row in rows]
         finally:
@@ -202,18 +206,27 @@ class ForwardBench:
             None: _Ready(trace_baseline(config, weights.state_dict, images), _FLOAT32)
         }
         dtypes = list(dict.fromkeys(variant.dtype for variant in self.plan.variants))
-        with weights_file(task, size, weights) as file:
-            loads = {dtype: _load_seconds(task, size, file, dtype, self.plan.device) for dtype in dtypes}
+        loads = self._load_seconds(task, size, weights, dtypes)
         for dtype in dtypes:
             network = build_network(config, {k: v.to(dtype) for k, v in weights.state_dict.items()})
             for mode in dict.fromkeys(one.compile for one in self.plan.variants if one.dtype == dtype):
                 self.progress(f"{task} {size}: {dtype}, compile {mode}", None)
                 made = self._placed(network, dtype, mode, images, self._spare_seconds(task, size))
-                ready[dtype, mode] = replace(made, load_seconds=loads[dtype])
+                ready[dtype, mode] = replace(made, load_seconds=loads.get(dtype))
         return ready
+
+    def _load_seconds(
+        self, task: str, size: str, weights: TestWeights, dtypes: list[torch.dtype]
+    ) -> dict[torch.dtype, float]:
+        if "load" not in self.plan.parts:
+            return {}
+        with weights_file(task, size, weights) as file:
+            return {dtype: _load_seconds(task, size, file, dtype, self.plan.device) for dtype in dtypes}
 
     def _spare_seconds(self, task: str, size: str) -> float:
         """Return how long may be compiled, so that every model that is left can still be measured at all."""
+        if self.plan.in_order:
+            return self.plan.seconds_left
         left = len(self.plan.models) - 1 - self.plan.models.index((task, size))
         return self.plan.seconds_left - left * self._longest_model
 
@@ -222,19 +235,24 @@ class ForwardBench:
     ) -> _Ready:
         if mode != "off" and spare < self._longest_compile:
             return _Ready(None, dtype, note=_NO_TIME)
-        strategy = LazyPlacement(mode, (self.plan.device.type,))
+        strategy = LazyPlacement(mode, (self.plan.device.type,), least_weights=0)
         placed = strategy.place(network, self.plan.device, dtype)
         if mode == "off":
             return _Ready(placed, dtype)
-        start = time.perf_counter()
+        start, note = time.perf_counter(), ""
         try:
             placed = strategy.after_first_use(placed, images[:1].to(dtype))
-        except Exception as error:  # such as CompiledDiffers
+        except CompiledDiffers as error:
+            if error.refused is None:
+                raise
+            placed, note = error.refused, f"not used by the page: {_one_line(error)}"
+        except Exception as error:
+            _log.exception("%s compiled in mode %s", dtype, mode)
             return _Ready(None, dtype, note=f"{NOT_MEASURED}: {_one_line(error)}")
         seconds = time.perf_counter() - start
         self._longest_compile = max(seconds, self._longest_compile if self._compiled else 0.0)
         self._compiled += seconds
-        return _Ready(placed, dtype, compile_seconds=seconds)
+        return _Ready(placed, dtype, compile_seconds=seconds, note=note)
 
     def _take_turns(
         self, config: NetworkConfig, rows: list[ForwardRow], ready: dict[_Way, _Ready], images: Tensor
@@ -261,6 +279,7 @@ class ForwardBench:
                 return replace(row, note=way.note)
             return replace(
                 row,
+                note=way.note,
                 tflop=tflop,
                 ms=times[row].ms,
                 spread=times[row].spread,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sapiens_demo.bench.options import PARTS
 from sapiens_demo.catalog import SIZES, TASKS, has_checkpoint
 from sapiens_demo.devices import choose_device, choose_precision, device_thread
 from sapiens_demo.errors import DemoError
@@ -47,6 +48,8 @@ class Plan:
         repeats: requests per task.
         minutes: nothing new begins after that; None knows no end.
         began: on the clock of time.monotonic.
+        parts: of the run, of options.PARTS.
+        in_order: whether the first models are worth more than the last; else time is kept for all.
     """
 
     device: torch.device
@@ -56,6 +59,8 @@ class Plan:
     repeats: int
     minutes: float | None = None
     began: float = field(default_factory=time.monotonic)
+    parts: tuple[str, ...] = PARTS
+    in_order: bool = False
 
     @property
     def seconds_left(self) -> float:
@@ -86,9 +91,11 @@ def make_plan(chosen: argparse.Namespace) -> Plan:
     on_gpu = device.type == "cuda"
     sizes = tuple(chosen.size or _sizes(on_gpu, chosen.quick))
     tasks = tuple(chosen.task or TASKS)
-    models = tuple((task, size) for size in sizes for task in tasks if has_checkpoint(task, size))
+    asked = chosen.model or [(task, size) for size in sizes for task in tasks]
+    models = tuple(model for model in asked if has_checkpoint(*model))
     if not models:
-        raise DemoError(f"Size {', '.join(sizes)} is not published for {', '.join(tasks)}: choose others.")
+        names = ", ".join(f"{task} {size}" for task, size in asked)
+        raise DemoError(f"Of the models {names} none is published: choose others.")
     modes = chosen.compile or (("off", "default") if on_gpu else ("off",))
     batches = chosen.batch or ((1, 8) if on_gpu and not chosen.quick else (1,))
     variants = tuple(
@@ -99,7 +106,8 @@ def make_plan(chosen: argparse.Namespace) -> Plan:
     )
     minutes = chosen.minutes if chosen.minutes is not None else (_GPU_MINUTES if on_gpu else None)
     seconds, repeats = (2.0, 3) if chosen.quick or on_gpu else (8.0, 7)
-    return Plan(device, models, variants, seconds, repeats, minutes)
+    parts, in_order = tuple(chosen.only), bool(chosen.model)
+    return Plan(device, models, variants, seconds, repeats, minutes, parts=parts, in_order=in_order)
 
 
 def _sizes(on_gpu: bool, quick: bool) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Machine:
         cores: that torch computes with on the host.
         torch: version.
         tf32: whether float32 matrices were multiplied with TF32, as torch was set.
+        tf32_convolutions: the same of convolutions, which torch computes so unless told otherwise.
     """
 
     device: str
@@ -40,6 +41,7 @@ class Machine:
     cores: int
     torch: str
     tf32: bool
+    tf32_convolutions: bool = False
 
 
 @dataclass
@@ -91,6 +93,7 @@ def this_machine(device_title: str) -> Machine:
         cores=torch.get_num_threads(),
         torch=torch.__version__,
         tf32=torch.backends.cuda.matmul.allow_tf32,
+        tf32_convolutions=torch.cuda.is_available() and torch.backends.cudnn.allow_tf32,
     )
 
 
@@ -144,12 +147,20 @@ def _heading(findings: Findings) -> str:
         "",
         f"{machine.processor}, {machine.cores} threads, torch {machine.torch}; "
         f"measured here: {', '.join(rates) or NOT_MEASURED}. The baseline is the same network as TorchScript "
-        f"in float32 {'with' if machine.tf32 else 'without'} TF32, attention spelled out, fed and decoded "
+        f"in float32 {_tf32_words(machine)}, attention spelled out, fed and decoded "
         f"the official way. All take turns; figures are medians. It took {findings.seconds:.0f} s in all.",
     ]
     if findings.busy:
         lines.append("**Others used this machine at the same time: trust the ratios, not the milliseconds.**")
     return "\n".join(lines)
+
+
+def _tf32_words(machine: Machine) -> str:
+    """Say what torch's settings make of float32."""
+    kinds = {"matrices": machine.tf32, "convolutions": machine.tf32_convolutions}
+    if len(set(kinds.values())) == 1:
+        return "with TF32" if machine.tf32 else "without TF32"
+    return " and ".join(f"{kind} {'with' if used else 'without'} TF32" for kind, used in kinds.items())
 
 
 # ---- Bars -------------------------------------------------------------------------------------------------
@@ -319,7 +330,8 @@ def _optional(value: float | None, form: str) -> str:
 
 def _agreement_words(row: ForwardRow) -> str:
     verdict = "yes" if row.agreement.holds else "**no**"
-    return f"{verdict}: {row.agreement.value:.5g} ({row.agreement.measure})"
+    words = f"{verdict}: {row.agreement.value:.5g} ({row.agreement.measure})"
+    return f"{words}; {row.note}" if row.note else words
 
 
 def _requests_part(findings: Findings) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,23 +11,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sapiens_demo.catalog import MINI_LICENSE
-from sapiens_demo.network import NetworkConfig
+from sapiens_demo.network import NetworkConfig, resize_position_table
 
 _TRAINING_DATA = "rendered people (parametric body, procedural clothes), photo and procedural backgrounds"
 
 
 def publish(state: Path, out: Path) -> list[Path]:
-    """Write a state's averaged weights as shipped files.
+    """Write a state's averaged weights as shipped files, their position table made for Mini's input.
+
+    Mini looks at larger pictures than it is trained on: people are smaller in whole photos than in most views
+    of training (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
 
     Args:
-        state: state.pt of a run; its input size must be the Mini row's.
+        state: state.pt of a run.
         out: folder to write sapiens_mini_<task>.safetensors to.
 
     Returns:
         The files written.
-
-    Raises:
-        ValueError: the run's input size is not Mini's.
     """
     kept = torch.load(state, map_location="cpu", weights_only=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -40,21 +40,21 @@ def _tasks(weights: dict[str, Tensor]) -> list[str]:
 
 def _publish_task(kept: dict, task: str, out: Path) -> Path:
     config = NetworkConfig.from_name(task, "mini")
-    if tuple(kept["image_size"]) != config.image_size:
-        raise ValueError(
-            f"The run's input is {tuple(kept['image_size'])}, but Mini's is {config.image_size}."
-        )
     prefix = f"networks.{task}."
     tensors = {
         name.removeprefix(prefix): value.half().contiguous()
         for name, value in kept["average"].items()
         if name.startswith(prefix)
     }
+    table, trained_at = tensors["backbone.pos_embed"], replace(config, image_size=tuple(kept["image_size"]))
+    table = resize_position_table(table.float(), trained_at.grid_size, config.grid_size)
+    tensors["backbone.pos_embed"] = table.half().contiguous()
     header = {
         "format": "pt",
         "task": task,
         "config": json.dumps(asdict(config)),
         "training_data": _TRAINING_DATA,
+        "trained_at": json.dumps(kept["image_size"]),
         "seed": str(kept["seed"]),
         "step": str(kept["step"]),
         "license": MINI_LICENSE,

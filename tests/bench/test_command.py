@@ -39,6 +39,20 @@ def test_the_shell_measures_and_writes_both_files(tmp_path: Path, capsys: pytest
     assert "not measured" in printed  # the rows that need a GPU
 
 
+def test_only_what_is_asked_for_is_measured_and_kept_model_by_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    write = command.as_json
+    monkeypatch.setattr(command, "as_json", lambda found: kept.append(len(found.forwards)) or write(found))
+    words = ["--precision", "float32", "--model", "depth:mini", "normal:mini", "--only", "forward"]
+    assert shell.main(["bench", "--quick", *words, "--out", str(tmp_path)]) == 0
+    assert kept == [2, 4, 4]
+    read = json.loads((tmp_path / "bench.json").read_text())
+    assert [row["load_seconds"] for row in read["forwards"]] == [None] * 4
+    assert (read["requests"], read["import_seconds"], read["rooflines"]) == ([], None, {})
+
+
 def test_what_is_not_published_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert shell.main(["bench", "--task", "pose", "--size", "2b"]) == 1
-    assert "not published" in capsys.readouterr().err
+    assert "none is published" in capsys.readouterr().err

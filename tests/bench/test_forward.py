@@ -12,6 +12,7 @@ from sapiens_demo.bench import forward, rate
 from sapiens_demo.bench.forward import ForwardBench, weights_file
 from sapiens_demo.bench.plan import Plan, Variant
 from sapiens_demo.bench.weights import TestWeights
+from sapiens_demo.placement import CompiledDiffers, Placed
 
 pytest_plugins = ["tests.mini_weights"]
 
@@ -55,7 +56,7 @@ def test_what_there_is_no_time_for_is_not_measured() -> None:
 
 def test_nothing_is_compiled_at_the_cost_of_the_other_models() -> None:
     plain, compiled = Variant("float32", "off", 1), Variant("float32", "default", 1)
-    rows = _bench(plain, compiled, minutes=1.1).measure("depth", "mini")  # 66 s: 60 here and 12 for the other
+    rows = _bench(plain, compiled, minutes=0.6).measure("depth", "mini")  # 36 s: 30 here and 12 for the other
     assert [row.ms is None for row in rows] == [False, False, True]
     assert "time" in rows[2].note
 
@@ -83,6 +84,24 @@ def test_a_compiler_that_fails_costs_only_its_own_row(monkeypatch: pytest.Monkey
     rows = _bench(Variant("float32", "off", 1), Variant("float32", "default", 1)).measure("depth", "mini")
     assert [row.ms is None for row in rows] == [False, False, True]
     assert "no compiler" in rows[2].note
+
+
+def test_a_compiled_network_that_differs_is_measured_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def differ(_: object, placed: Placed, images: torch.Tensor) -> Placed:
+        error = CompiledDiffers("by far")
+        error.refused = placed
+        raise error
+
+    monkeypatch.setattr(forward.LazyPlacement, "after_first_use", differ)
+    rows = _bench(Variant("float32", "default", 1)).measure("depth", "mini")
+    assert rows[1].ms is not None and "by far" in rows[1].note
+
+
+def test_the_first_models_of_a_given_order_get_the_time() -> None:
+    bench = _bench(Variant("float32", "default", 1), minutes=1.1)
+    assert bench._spare_seconds(*MODELS[0]) < 60
+    bench.plan = dataclasses.replace(bench.plan, in_order=True)
+    assert bench._spare_seconds(*MODELS[0]) > 60
 
 
 def test_made_up_weights_are_lent_as_a_file(random_mini: Path) -> None:

@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from sapiens_demo.bench import plan as planning
+from sapiens_demo.bench.options import PARTS
 from sapiens_demo.bench.plan import Plan, Variant, make_plan
 from sapiens_demo.catalog import TASKS
 from sapiens_demo.errors import DemoError
 
 
 def _plan(**options: Any) -> Plan:
-    names = ("task", "size", "precision", "compile", "batch", "minutes")
-    usual = dict.fromkeys(names) | {"quick": False, "device": "cpu"}
+    names = ("task", "size", "precision", "compile", "batch", "minutes", "model")
+    usual = dict.fromkeys(names) | {"quick": False, "device": "cpu", "only": PARTS}
     return make_plan(argparse.Namespace(**usual | options))
 
 
@@ -50,8 +51,15 @@ def test_what_is_asked_for_is_measured() -> None:
 
 
 def test_what_is_not_published_is_refused() -> None:
-    with pytest.raises(DemoError, match="2b"):
+    with pytest.raises(DemoError, match="pose 2b"):
         _plan(task=["pose"], size=["2b"])
+
+
+def test_models_and_parts_are_measured_in_the_order_of_asking() -> None:
+    plan = _plan(model=[("pose", "1b"), ("pose", "2b"), ("depth", "0.3b")], only=["forward"])
+    assert plan.models == (("pose", "1b"), ("depth", "0.3b"))  # pose 2b is not published
+    assert plan.parts == ("forward",) and plan.in_order
+    assert not _plan().in_order and _plan().parts == PARTS
 
 
 def test_the_time_runs_out() -> None:

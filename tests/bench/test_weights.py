@@ -53,7 +53,7 @@ def test_some_channels_are_loud(tiny: Callable[[str], NetworkConfig], images: to
 
 
 def test_weights_of_this_machine_come_first(random_mini: Path) -> None:
-    found = find_weights("normal", "mini", torch.device("cpu"), torch.zeros(1, 3, 192, 144))
+    found = find_weights("normal", "mini", torch.device("cpu"), torch.zeros(1, 3, 384, 288))
     assert found.origin == "shipped"
     assert found.state_dict["decode_head.conv_seg.weight"].shape == (3, 32, 1, 1)
 

@@ -28,7 +28,7 @@ def test_a_forward_costs_what_is_said(task: str, size: str, tflop: float) -> Non
 
 
 def test_mini_by_hand() -> None:
-    tokens, width, depth = 12 * 9, 192, 8
+    tokens, width, depth = 24 * 18, 192, 8
     linear = 2 * tokens * (3 + 1 + 4 + 4) * width**2 * depth
     attention = 2 * 2 * tokens**2 * width * depth
     patches = 2 * tokens * 3 * 16**2 * width

@@ -82,9 +82,13 @@ def test_a_run_can_begin_with_shipped_files(finished, tmp_path, monkeypatch):
             assert torch.equal(tensor, file.get_tensor(name.removeprefix("networks.pose.")).float())
 
 
-def test_a_run_of_another_input_size_is_not_published(finished, tmp_path):
-    with pytest.raises(ValueError, match="input"):
-        publishing.publish(finished.out / "joint" / "state.pt", tmp_path)
+def test_a_run_of_another_input_size_gets_minis_position_table(finished, tmp_path):
+    for path in publishing.publish(finished.out / "joint" / "state.pt", tmp_path):
+        with safe_open(path, "pt") as file:
+            config = NetworkConfig.from_name(file.metadata()["task"], "mini")
+            rows, columns = config.grid_size
+            assert file.get_tensor("backbone.pos_embed").shape == (1, rows * columns, config.embed_dim)
+            assert file.metadata()["trained_at"] == "[64, 48]"
 
 
 def test_trunks_take_turns_and_the_first_part_has_smaller_views(picture_folder, tmp_path):
