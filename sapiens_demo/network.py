@@ -153,7 +153,12 @@ class SapiensNetwork(nn.Module):
         Returns:
             As forward.
         """
-        return self.head(features) if self.config.task == "pose" else self.decode_head(features)
+        return self.own_head(features)
+
+    @property
+    def own_head(self) -> nn.Module:
+        """Return the head, whatever the official name is for this task."""
+        return self.head if self.config.task == "pose" else self.decode_head
 
 
 def build_network(config: NetworkConfig, state_dict: dict[str, Tensor]) -> SapiensNetwork:
