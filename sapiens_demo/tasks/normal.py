@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +15,7 @@ from sapiens_demo.tasks.outputs import check_array, check_mask, resize_map
 
 # Normalised at a time. Larger strips get their memory from the system and give it back, which takes longer.
 _STRIP_PIXELS = 1 << 15
+_THREADS = 2
 _SHORTEST = 1e-6  # a vector below this has no direction
 
 
@@ -70,8 +73,9 @@ def normalise_vectors(vectors: np.ndarray) -> np.ndarray:
         The same array; vectors without direction now face the viewer.
     """
     step = max(1, _STRIP_PIXELS // max(1, vectors.shape[1]))
-    for top in range(0, len(vectors), step):
-        _normalise(vectors[top : top + step])
+    strips = [vectors[top : top + step] for top in range(0, len(vectors), step)]
+    with ThreadPoolExecutor(_THREADS) as pool:  # OpenCV does each of its steps on one thread
+        deque(pool.map(_normalise, strips), maxlen=0)
     return vectors
 
 

@@ -14,7 +14,7 @@ from sapiens_demo.tasks.outputs import check_array, resize_map
 from sapiens_demo.vocabulary import PARTS
 
 _STRIP_PIXELS = 1 << 19  # bounds the 28 interpolated maps to 60 MB at a time
-_CELL = 16  # px of the photo: larger cells of the grid are first divided
+_CELL = 24  # px of the photo: larger cells of the grid are first divided
 _OPEN = 255  # stands for a label that interpolation must decide
 
 
