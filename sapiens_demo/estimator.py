@@ -40,7 +40,7 @@ Result: TypeAlias = PoseResult | SegmentationResult | DepthResult | NormalResult
 
 # Where Auto looks at everybody one by one: people are small, or a wide photo would be squeezed. Measured with
 # Mini; `python -m sapiens_demo.training people` prints the table, which the README holds.
-_SMALL_PERSON = 0.5  # height of the tallest box / height of the photo
+_SMALL_PERSON = 0.75  # height of the tallest box / height of the photo
 _WIDE_PHOTO = 1.0  # width / height
 
 _ONE_SCALE = "Every person's depth was fitted to that of the whole photo, so that all are on one scale."

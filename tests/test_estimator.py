@@ -493,8 +493,8 @@ def test_options_are_compared_by_value_and_refuse_what_does_not_exist() -> None:
 @pytest.mark.parametrize(
     ("boxes", "size", "expected"),
     [
-        pytest.param([(0, 0, 50, 49)], (100, 100), "person", id="small"),
-        pytest.param([(0, 0, 50, 50)], (100, 100), "whole", id="half of the height"),
+        pytest.param([(0, 0, 50, 74)], (100, 100), "person", id="small"),
+        pytest.param([(0, 0, 50, 75)], (100, 100), "whole", id="three quarters of the height"),
         pytest.param([(0, 0, 5, 5), (0, 0, 50, 90)], (100, 100), "whole", id="one is tall"),
         pytest.param([(0, 0, 50, 90)], (90, 90), "whole", id="square"),
         pytest.param([(0, 0, 50, 90)], (90, 91), "person", id="landscape"),
