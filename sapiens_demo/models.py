@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -145,6 +145,8 @@ class _Entry:
     loaded_at: int
     used: int
     runs: int = 0
+    improvements: Iterator[Placed] | None = None  # under way; kept here to go with the model
+    improving_seconds: float = 0.0
 
 
 class ModelCache:
@@ -303,8 +305,7 @@ class ModelCache:
         self._peaks[key] = max(self._peaks.get(key, 0), peak())
         entry.runs += 1
         if entry.runs == 1 and entry.recipe.compiles:
-            sentence = f"Making {key.title} faster for later photos; this takes a minute, once"
-            self._thread.when_idle(partial(self._improve, key, entry.loaded_at, images), sentence)
+            self._improve_when_idle(key, entry.loaded_at, images)
         return Answer(value, info, load_ms, 1000 * (middle - start), 1000 * (end - middle))
 
     def _timed_load(self, key: ModelKey, progress: Progress) -> float:
@@ -388,24 +389,33 @@ class ModelCache:
                 _log.info("%s leaves the memory", key)
         release_memory(self.device)
 
+    def _improve_when_idle(self, key: ModelKey, loaded_at: int, images: Tensor) -> None:
+        sentence = f"Making {key.title} faster for later photos"
+        self._thread.when_idle(partial(self._improve, key, loaded_at, images), sentence)
+
     def _improve(self, key: ModelKey, loaded_at: int, images: Tensor) -> None:
-        """Make a model faster, unless it has left the memory; waiting for this must not keep it there."""
+        """Make a model faster by a step, unless it has left the memory; waiting must not keep it there."""
         entry = self._entries.get(key)
         if entry is None or entry.loaded_at != loaded_at:
             return
         start = time.perf_counter()
         try:
             with torch.inference_mode():
-                better = self._strategy.after_first_use(
-                    entry.placed, images.to(self.device, entry.recipe.dtype)
-                )
+                if entry.improvements is None:
+                    first_use = images.to(self.device, entry.recipe.dtype)
+                    entry.improvements = self._strategy.after_first_use(entry.placed, first_use)
+                better = next(entry.improvements, None)
         except Exception as error:
             _log.warning("%s (%s) stays uncompiled: %s", key.title, key.task, error, exc_info=True)
+            entry.improvements = None
             release_memory(self.device)
             return
-        if better.compiled and not entry.placed.compiled:
-            _log.info("%s (%s) was compiled in %.0f s", key.title, key.task, time.perf_counter() - start)
-        entry.placed = better
+        entry.improving_seconds += time.perf_counter() - start
+        if better is not None:
+            entry.placed = better
+            self._improve_when_idle(key, loaded_at, images)
+        elif entry.placed.compiled:
+            _log.info("%s (%s) was compiled in %.0f s", key.title, key.task, entry.improving_seconds)
 
 
 def _checkpoint(key: ModelKey) -> Checkpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -72,15 +72,17 @@ class Placement(Protocol):
         """
         ...
 
-    def after_first_use(self, placed: Placed, images: Tensor) -> Placed:
-        """Make a network faster after it was used; called under inference mode in an idle time of the device.
+    def after_first_use(self, placed: Placed, images: Tensor) -> Iterator[Placed]:
+        """Make a network faster after it was used, step by step, so that nobody has to wait for all of them.
+
+        Each step is taken under inference mode in an idle time of the device.
 
         Args:
             placed: from place.
             images: what it was first used on, (B, 3, H, W) on the device.
 
-        Returns:
-            What later visitors are served with; the same where there is nothing to do.
+        Yields:
+            After each step what visitors are served with from then on.
 
         Raises:
             Exception: the network stays as it is and the log says why.
@@ -119,8 +121,8 @@ class LazyPlacement:
         """Serve the network eagerly; see Placement."""
         return Placed(network, _CpuForward(network) if device.type == "cpu" else network)
 
-    def after_first_use(self, placed: Placed, images: Tensor) -> Placed:
-        """Compile the network and compare it with the eager one; see Placement.
+    def after_first_use(self, placed: Placed, images: Tensor) -> Iterator[Placed]:
+        """Compile the network part by part and compare it with the eager one; see Placement.
 
         Raises:
             CompiledDiffers: the compiled network computes something else.
@@ -128,16 +130,17 @@ class LazyPlacement:
         weights = sum(weight.numel() for weight in placed.network.parameters())
         too_small = weights < self._least_weights
         if placed.compiled or too_small or images.device.type not in self._device_types:
-            return placed
+            return
         compiled = _CompiledForward(placed.network, self.mode)
-        compiled.warm_up(images)
+        for _ in compiled.warm_up(images):
+            yield placed
         better = Placed(placed.network, compiled, compiled=True)
         try:
             check_equal(compiled(images), placed(images), images.dtype)
         except CompiledDiffers as error:
             error.refused = better
             raise
-        return better
+        yield better
 
 
 class CompiledDiffers(Exception):
@@ -233,17 +236,17 @@ class _CompiledForward:
             torch.compile(part, mode=inductor_mode, fullgraph=True)
             for part in (_run_whole, _embed, _run_layer, _read_out)
         )
-        self._run = self._in_one_piece if mode == "whole" else self._in_parts
+        self._steps = self._in_one_piece if mode == "whole" else self._in_parts
 
-    def warm_up(self, images: Tensor) -> None:
-        """Compile for one image at a time and, once more, for any larger number."""
-        # By itself torch would take the sizes of another network's images for a wish for any size.
-        with torch._dynamo.config.patch(recompile_limit=_RECOMPILES, automatic_dynamic_shapes=False):
-            for example, mark in (
-                (images[:1].clone(), lambda _: None),
-                (images[:1].repeat(2, 1, 1, 1), lambda tensor: torch._dynamo.mark_dynamic(tensor, 0)),
-            ):
-                self._run(example, mark)
+    def warm_up(self, images: Tensor) -> Iterator[None]:
+        """Compile for one image at a time and, once more, for any larger number; yield after each part."""
+        for example, mark in (
+            (images[:1].clone(), lambda _: None),
+            (images[:1].repeat(2, 1, 1, 1), lambda tensor: torch._dynamo.mark_dynamic(tensor, 0)),
+        ):
+            steps = self._steps(example, mark)
+            while _taken(steps):
+                yield
         if self._graphs and images.is_cuda:
             self._graph = _Graph(self._without_compiling, images[:1])
 
@@ -254,20 +257,30 @@ class _CompiledForward:
 
     def _without_compiling(self, images: Tensor) -> Tensor:
         with torch.compiler.set_stance("eager_on_recompile"):
-            return self._run(images, lambda _: None)
+            *_, output = self._steps(images, lambda _: None)
+            return output
 
-    def _in_parts(self, images: Tensor, mark: Callable[[Tensor], None]) -> Tensor:
+    def _in_parts(self, images: Tensor, mark: Callable[[Tensor], None]) -> Iterator[Tensor]:
         mark(images)
         tokens, grid = self._embed(self._network, images)
+        yield tokens
         for layer in self._network.backbone.layers:
             mark(tokens)
             tokens = self._layer(layer, tokens)
+        yield tokens
         mark(tokens)
-        return self._read_out(self._network, tokens, grid)
+        yield self._read_out(self._network, tokens, grid)
 
-    def _in_one_piece(self, images: Tensor, mark: Callable[[Tensor], None]) -> Tensor:
+    def _in_one_piece(self, images: Tensor, mark: Callable[[Tensor], None]) -> Iterator[Tensor]:
         mark(images)
-        return self._whole(self._network, images)
+        yield self._whole(self._network, images)
+
+
+def _taken(steps: Iterator[Tensor]) -> bool:
+    """Take a step that may compile; tell whether there was one."""
+    # By itself torch would take the sizes of another network's images for a wish for any size.
+    with torch._dynamo.config.patch(recompile_limit=_RECOMPILES, automatic_dynamic_shapes=False):
+        return next(steps, None) is not None
 
 
 # Functions of the module, and not the modules' own methods: torch counts recompilations and keeps what it

@@ -94,7 +94,7 @@ def test_small_networks_are_not_compiled(network: SapiensNetwork, monkeypatch: p
     placement = LazyPlacement("default", device_types=("cpu",))
     placed = placement.place(network, CPU, torch.float32)
 
-    assert placement.after_first_use(placed, _images()) is placed
+    assert not list(placement.after_first_use(placed, _images()))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_nothing_is_compiled_where_it_is_off_or_does_not_pay(
     placement = LazyPlacement(mode, device_types, least_weights=0)
     placed = placement.place(network, CPU, torch.float32)
 
-    assert placement.after_first_use(placed, _images()) is placed
+    assert not list(placement.after_first_use(placed, _images()))
 
 
 @pytest.mark.parametrize("mode", ["default", "graphs", "whole"])
@@ -122,7 +122,7 @@ def test_a_compiled_network_computes_the_same_for_any_batch_and_never_compiles_a
     # All networks share one forward function, and torch gives up on one compiled too often.
     with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=1):
         placed = placement.place(network, CPU, torch.float32)
-        compiled = placement.after_first_use(placed, _images())
+        *steps, compiled = placement.after_first_use(placed, _images())
         graphs = counters["stats"]["unique_graphs"]
         examples = [_images(1), _images(2), _images(3), _images(7), _images(1, height=96)]
         differences = [(compiled(images) - placed(images)).abs().max().item() for images in examples]
@@ -132,7 +132,8 @@ def test_a_compiled_network_computes_the_same_for_any_batch_and_never_compiles_a
     assert max(differences) < 1e-5
     assert graphs == 2 * (1 if mode == "whole" else 3)  # one photo and several, of each part
     assert counters["stats"]["unique_graphs"] == graphs
-    assert placement.after_first_use(compiled, _images()) is compiled
+    assert steps == [placed] * graphs  # until all is done, nobody is served with less
+    assert not list(placement.after_first_use(compiled, _images()))
 
 
 def test_layers_share_what_was_compiled_and_sizes_of_other_networks_change_nothing(
@@ -154,7 +155,7 @@ def test_layers_share_what_was_compiled_and_sizes_of_other_networks_change_nothi
     with torch.inference_mode():
         for network in (_network(depth=3), _network(depth=5), _network(image_size=(96, 64))):
             images = torch.zeros(1, 3, *network.config.image_size)
-            placed = placement.after_first_use(placement.place(network, CPU, torch.float32), images)
+            *_, placed = placement.after_first_use(placement.place(network, CPU, torch.float32), images)
             ran.clear()
             placed(images)
             assert len(ran) == 2 + network.config.depth and len(set(ran)) == 3
@@ -171,7 +172,7 @@ def test_a_compiled_network_that_computes_something_else_is_refused(
     placed = placement.place(network, CPU, torch.float32)
 
     with torch.inference_mode(), pytest.raises(CompiledDiffers) as raised:
-        placement.after_first_use(placed, _images())
+        list(placement.after_first_use(placed, _images()))
     assert raised.value.refused.compiled  # for the bench
 
 
@@ -212,7 +213,7 @@ def test_heatmaps_in_float32_of_a_network_in_bfloat16_may_differ_as_bfloat16_doe
 
     with torch.inference_mode():
         assert placed(images).dtype == torch.float32
-        assert placement.after_first_use(placed, images).compiled
+        assert list(placement.after_first_use(placed, images))[-1].compiled
 
 
 def test_placed_runs_its_forward(network: SapiensNetwork) -> None:

@@ -241,7 +241,8 @@ class ForwardBench:
             return _Ready(placed, dtype)
         start, note = time.perf_counter(), ""
         try:
-            placed = strategy.after_first_use(placed, images[:1].to(dtype))
+            for better in strategy.after_first_use(placed, images[:1].to(dtype)):
+                placed = better
         except CompiledDiffers as error:
             if error.refused is None:
                 raise
