@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,9 @@ class PicturePool:
         self._failure: BaseException | None = None
         self._arrived = threading.Condition()
         # Readers start here and not in the thread: a fork amid other threads' work can hang.
-        records = iter(DataLoader(_Records(folder), batch_size=None, num_workers=workers))
+        # In whatever order they come: else a reader with nothing new would keep the others' waiting.
+        loader = DataLoader(_Records(folder), batch_size=None, num_workers=workers, in_order=False)
+        records = iter(loader)
         threading.Thread(target=self._add, args=(records,), daemon=True).start()
 
     def __len__(self) -> int:
@@ -133,12 +136,13 @@ class _Records(IterableDataset):
 
     def __iter__(self) -> Iterator[Tensor]:
         worker = get_worker_info()
-        mine = slice(worker.id, None, worker.num_workers) if worker else slice(None)
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         done: set[Path] = set()
         while True:
             new = [path for path in sample_files(self.folder) if path not in done]
-            for path in new[mine]:
-                yield torch.from_numpy(_record(path))
+            for path in new:
+                if zlib.crc32(path.name.encode()) % workers == number:  # whenever a worker looks
+                    yield torch.from_numpy(_record(path))
             done.update(new)
             time.sleep(0 if new else _PAUSE_SECONDS)
 

@@ -281,10 +281,10 @@ def train(run: Run) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pool = PicturePool(run.data, device, run.workers)
     trainings = [_Training(run, trunk, device) for trunk in run.trunks]
-    pool.wait()
     began, offset = time.monotonic(), trainings[0].seconds
     saved = began
     while True:
+        pool.wait()
         seconds = offset + time.monotonic() - began
         progress = seconds / (run.minutes * 60)
         if progress >= 1 or trainings[0].step == run.steps:

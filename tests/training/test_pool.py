@@ -27,6 +27,15 @@ def test_a_pool_holds_what_the_files_hold(picture_folder):
             assert np.array_equal(pool.field(name)[row, :people].numpy(), getattr(sample, name))
 
 
+def test_readers_share_the_pictures_out(picture_folder):
+    files = sample_files(picture_folder)
+    pool = PicturePool(picture_folder, CPU, workers=2)
+    pool.wait(len(files))
+    expected = sorted(read_sample(path).keypoints.sum() for path in files)
+    found = sorted(pool.field("keypoints").numpy().sum((1, 2, 3)))
+    assert np.allclose(found, expected, rtol=1e-3)
+
+
 def test_pictures_that_appear_later_join(picture_folder, tmp_path):
     first, second, *_ = sample_files(picture_folder)
     shutil.copy(first, tmp_path / "000000.npz")
