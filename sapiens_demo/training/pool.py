@@ -37,7 +37,7 @@ _RECORD = np.dtype(
     align=True,
 )
 _MEMORY_SHARE = 0.45
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.3
 
 
 class PicturePool:
@@ -57,17 +57,28 @@ class PicturePool:
             raise FileNotFoundError(
                 f"There are no pictures in {folder}; make some with the generate command."
             )
+        # Readers start before much memory is taken, which a fork might have to promise twice, and not in the
+        # thread: a fork amid other threads' work can hang. Records come in whatever order: else a reader with
+        # nothing new would keep the others' waiting.
+        loader = DataLoader(_Records(folder), batch_size=None, num_workers=workers, in_order=False)
+        records = iter(loader)
         capacity = int(_MEMORY_SHARE * available_bytes(device) / _RECORD.itemsize)
         self._rows = torch.empty((capacity, _RECORD.itemsize), dtype=torch.uint8, device=device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._count = 0
+        self._closed = False
         self._failure: BaseException | None = None
         self._arrived = threading.Condition()
-        # Readers start here and not in the thread: a fork amid other threads' work can hang.
-        # In whatever order they come: else a reader with nothing new would keep the others' waiting.
-        loader = DataLoader(_Records(folder), batch_size=None, num_workers=workers, in_order=False)
-        records = iter(loader)
-        threading.Thread(target=self._add, args=(records,), daemon=True).start()
+        self._adding = threading.Thread(target=self._add, args=(records,), daemon=True)
+        self._adding.start()
+
+    def __enter__(self) -> PicturePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reading; the pictures go with the pool."""
+        self._closed = True
+        self._adding.join()
 
     def __len__(self) -> int:
         return self._count
@@ -112,12 +123,13 @@ class PicturePool:
     def _add(self, records: Iterator[Tensor]) -> None:
         try:
             for row in records:
-                self._copy(row)
-                with self._arrived:
-                    self._count += 1
-                    self._arrived.notify_all()
-                if self._count == len(self._rows):
+                if self._closed or self._count == len(self._rows):
                     return
+                if len(row):
+                    self._copy(row)
+                    with self._arrived:
+                        self._count += 1
+                        self._arrived.notify_all()
         except Exception as failure:  # told to whoever waits
             with self._arrived:
                 self._failure = failure
@@ -129,7 +141,10 @@ class PicturePool:
 
 
 class _Records(IterableDataset):
-    """Read samples as rows of bytes, without end: those that are there, then those that appear."""
+    """Read samples as rows of bytes, without end: those that are there, then those that appear.
+
+    Where none is new, rows are empty: whoever waits for one can then stop waiting.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -144,7 +159,9 @@ class _Records(IterableDataset):
                 if zlib.crc32(path.name.encode()) % workers == number:  # whenever a worker looks
                     yield torch.from_numpy(_record(path))
             done.update(new)
-            time.sleep(0 if new else _PAUSE_SECONDS)
+            if not new:
+                time.sleep(_PAUSE_SECONDS)
+                yield torch.empty(0, dtype=torch.uint8)
 
 
 def sample_files(folder: Path) -> list[Path]:

@@ -279,8 +279,11 @@ def train(run: Run) -> None:
         run: what to train.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pool = PicturePool(run.data, device, run.workers)
-    trainings = [_Training(run, trunk, device) for trunk in run.trunks]
+    with PicturePool(run.data, device, run.workers) as pool:
+        _train(run, pool, [_Training(run, trunk, device) for trunk in run.trunks])
+
+
+def _train(run: Run, pool: PicturePool, trainings: list[_Training]) -> None:
     began, offset = time.monotonic(), trainings[0].seconds
     saved = began
     while True:

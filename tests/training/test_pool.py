@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,15 @@ from sapiens_demo.training.samples import read_sample
 CPU = torch.device("cpu")
 
 
+def _read_all(folder: Path, workers: int) -> PicturePool:
+    with PicturePool(folder, CPU, workers) as pool:
+        pool.wait(len(sample_files(folder)))
+    return pool
+
+
 def test_a_pool_holds_what_the_files_hold(picture_folder):
     files = sample_files(picture_folder)
-    pool = PicturePool(picture_folder, CPU, workers=0)
-    pool.wait(len(files))
+    pool = _read_all(picture_folder, workers=0)
     for row, path in enumerate(files):
         sample = read_sample(path)
         pixels, people = sample.parts.size, len(sample.boxes)
@@ -29,8 +35,7 @@ def test_a_pool_holds_what_the_files_hold(picture_folder):
 
 def test_readers_share_the_pictures_out(picture_folder):
     files = sample_files(picture_folder)
-    pool = PicturePool(picture_folder, CPU, workers=2)
-    pool.wait(len(files))
+    pool = _read_all(picture_folder, workers=2)
     expected = sorted(read_sample(path).keypoints.sum() for path in files)
     found = sorted(pool.field("keypoints").numpy().sum((1, 2, 3)))
     assert np.allclose(found, expected, rtol=1e-3)
@@ -39,12 +44,12 @@ def test_readers_share_the_pictures_out(picture_folder):
 def test_pictures_that_appear_later_join(picture_folder, tmp_path):
     first, second, *_ = sample_files(picture_folder)
     shutil.copy(first, tmp_path / "000000.npz")
-    pool = PicturePool(tmp_path, CPU, workers=1)
-    pool.wait(1)
-    (tmp_path / "00001").mkdir()
-    shutil.copy(second, tmp_path / "00001" / "000001.part.npz")  # being written
-    shutil.copy(second, tmp_path / "00001" / "000001.npz")
-    pool.wait(2)
+    with PicturePool(tmp_path, CPU, workers=1) as pool:
+        pool.wait(1)
+        (tmp_path / "00001").mkdir()
+        shutil.copy(second, tmp_path / "00001" / "000001.part.npz")  # being written
+        shutil.copy(second, tmp_path / "00001" / "000001.npz")
+        pool.wait(2)
     assert len(pool) == 2
 
 
@@ -55,5 +60,8 @@ def test_an_empty_folder_is_named(tmp_path):
 
 def test_a_broken_file_is_told_to_whoever_waits(tmp_path):
     (tmp_path / "000000.npz").write_bytes(b"no archive")
-    with pytest.raises(RuntimeError, match="could not be read"):
-        PicturePool(tmp_path, CPU, workers=0).wait()
+    with (
+        PicturePool(tmp_path, CPU, workers=0) as pool,
+        pytest.raises(RuntimeError, match="could not be read"),
+    ):
+        pool.wait()

@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def pool(picture_folder):
-    pictures = PicturePool(picture_folder, CPU, workers=0)
-    pictures.wait(len(sample_files(picture_folder)))
+    with PicturePool(picture_folder, CPU, workers=0) as pictures:
+        pictures.wait(len(sample_files(picture_folder)))
     return pictures
 
 
