@@ -126,6 +126,7 @@ class SapiensNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.features_format = torch.contiguous_format
         self.backbone = _Backbone(config)
         if config.task == "pose":
             self.head = _PoseHead(config)
@@ -142,7 +143,12 @@ class SapiensNetwork(nn.Module):
         Returns:
             (B, out_channels, h, w), raw: heatmaps (h = H / 4), logits or normals (H / 2) or depth (H).
         """
-        return self.read_out(self.backbone(images))
+        return self.read_out(self.backbone(images).contiguous(memory_format=self.features_format))
+
+    def keep_channels_last(self) -> None:
+        """Keep the head's weights and features with their channels last in memory, from now on."""
+        self.own_head.to(memory_format=torch.channels_last)
+        self.features_format = torch.channels_last
 
     def read_out(self, features: Tensor) -> Tensor:
         """Run the head alone.
@@ -194,7 +200,7 @@ class _Backbone(nn.Module):
         tokens, grid = self.embed(images)
         for layer in self.layers:
             tokens = layer(tokens)
-        return self.arrange(tokens, grid).contiguous()
+        return self.arrange(tokens, grid)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Turn (B, 3, H, W) images into (B, N, C) tokens; also return their grid, (rows, columns)."""

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -144,7 +143,7 @@ class LazyPlacement:
 
 
 class CompiledDiffers(Exception):
-    """Say how far a compiled network is from the eager one; refused is the compiled one, where known."""
+    """Say how far a compiled network is from the eager one; LazyPlacement adds the one it refused."""
 
     refused: Placed | None = None
 
@@ -176,14 +175,16 @@ class _CpuForward:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._run = _channels_last(network) if _has_wide_head(network) else network
+        self._network = network
+        if _has_wide_head(network):
+            network.keep_channels_last()
         self._weights = sum(weight.numel() for weight in network.parameters())
 
     def __call__(self, images: Tensor) -> Tensor:
         most = torch.get_num_threads()
         torch.set_num_threads(min(most, self.threads(images)))
         try:
-            return self._run(images)
+            return self._network(images)
         finally:
             torch.set_num_threads(most)
 
@@ -200,19 +201,6 @@ def _has_wide_head(network: nn.Module) -> bool:
     ends in 8 channels and takes half as long again.
     """
     return isinstance(network, SapiensNetwork) and min(network.config.deconv_channels) >= _WIDE
-
-
-def _channels_last(network: SapiensNetwork) -> Callable[[Tensor], Tensor]:
-    """Bring the weights of a network's head into order, and run it without bringing features into another."""
-    network.own_head.to(memory_format=torch.channels_last)
-    return partial(_run_in_parts, network)
-
-
-def _run_in_parts(network: SapiensNetwork, images: Tensor) -> Tensor:
-    tokens, grid = network.backbone.embed(images)
-    for layer in network.backbone.layers:
-        tokens = layer(tokens)
-    return network.read_out(network.backbone.arrange(tokens, grid))
 
 
 class _CompiledForward:

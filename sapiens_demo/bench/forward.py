@@ -244,8 +244,6 @@ class ForwardBench:
             for better in strategy.after_first_use(placed, images[:1].to(dtype)):
                 placed = better
         except CompiledDiffers as error:
-            if error.refused is None:
-                raise
             placed, note = error.refused, f"not used by the page: {_one_line(error)}"
         except Exception as error:
             _log.exception("%s compiled in mode %s", dtype, mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sapiens_demo.training.constants import constant
@@ -99,12 +100,13 @@ def draw_views(
     person = (chance.uniform(0, 1, count) * people).long()
     kinds = _kinds(pool, rows, person_share, chance)
     placement = place(pool.field("size")[rows], pool.field("boxes")[rows, person], kinds, size, chance)
+    views = Views(pool, rows, placement, size)
     # In a whole picture of several people nobody is the one whose keypoints are asked for.
     posed = (kinds == _PERSON) | (people == 1)
     return {
-        "image": disturb(look_up_image(pool, rows, placement, size), chance),
-        **look_up_labels(pool, rows, placement, size),
-        **look_up_keypoints(pool, rows, person, posed, placement, size),
+        "image": disturb(views.image(), chance),
+        **views.labels(),
+        **views.keypoints(person, posed),
     }
 
 
@@ -172,69 +174,96 @@ def _grid(size: tuple[int, int], step: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).flatten(0, 1)
 
 
-def look_up_image(pool: PicturePool, rows: Tensor, placement: Placement, size: tuple[int, int]) -> Tensor:
-    """Interpolate pictures linearly where a view's pixels lie; black beyond their edges.
+@dataclass(frozen=True)
+class Views:
+    """Look up what pictures hold where views of them lie.
 
     Args:
         pool: the pictures.
         rows: (B,) which of them.
         placement: of the views.
         size: (H, W) of the views.
-
-    Returns:
-        (B, 3, H, W) float32, 0 to 255.
     """
-    points = placement.to_picture(_grid(size, 1, rows.device), size)
-    first = points.floor()
-    weight = points - first
-    total = torch.zeros((*points.shape[:2], 3), device=rows.device)
-    for right in (0, 1):
-        for down in (0, 1):
-            share = (weight[..., 0] if right else 1 - weight[..., 0]) * (
-                weight[..., 1] if down else 1 - weight[..., 1]
-            )
-            index, inside = _index(pool, rows, first.long() + constant((right, down), rows.device))
-            total += pool.field("image")[rows[:, None], index] * (share * inside)[..., None]
-    return total.unflatten(1, size).movedim(3, 1)
 
+    pool: PicturePool
+    rows: Tensor
+    placement: Placement
+    size: tuple[int, int]
 
-def look_up_labels(
-    pool: PicturePool, rows: Tensor, placement: Placement, size: tuple[int, int]
-) -> dict[str, Tensor]:
-    """Look labels up on the half-size grid of logits and normals: the nearest pixel's, 0 beyond the edges.
+    def image(self) -> Tensor:
+        """Interpolate pictures linearly; black beyond their edges.
 
-    Args:
-        pool: the pictures.
-        rows: (B,) which of them.
-        placement: of the views.
-        size: (H, W) of the views.
+        Returns:
+            (B, 3, H, W) float32, 0 to 255.
+        """
+        points = self._points(step=1)
+        first = points.floor()
+        weight = points - first
+        total = torch.zeros((*points.shape[:2], 3), device=points.device)
+        for right in (0, 1):
+            for down in (0, 1):
+                share = (weight[..., 0] if right else 1 - weight[..., 0]) * (
+                    weight[..., 1] if down else 1 - weight[..., 1]
+                )
+                index, inside = self._index(first.long() + constant((right, down), points.device))
+                total += self._at("image", index) * (share * inside)[..., None]
+        return total.unflatten(1, self.size).movedim(3, 1)
 
-    Returns:
-        `parts`, `mask`, `depth` and `normals`, as draw_views returns them.
-    """
-    half = (size[0] // 2, size[1] // 2)
-    points = placement.to_picture(_grid(size, 2, rows.device), size)
-    index, inside = _index(pool, rows, points.round().long())
-    depth = metres(pool.field("depth")[rows[:, None], index], pool.field("far")[rows])
-    mask = (depth > 0) & inside
-    parts = pool.field("parts")[rows[:, None], index].long() * mask
-    swap = constant(_PART_SWAP, rows.device)
-    normals = (pool.field("normals")[rows[:, None], index].float() - 128) * mask[..., None]
-    normals = torch.nn.functional.normalize(_turned(normals, placement.turn), dim=2)
-    return {
-        "parts": torch.where(placement.flip[:, None], swap[parts], parts).unflatten(1, half),
-        "mask": mask.unflatten(1, half),
-        "depth": _relative(depth, mask).unflatten(1, half),
-        "normals": normals.unflatten(1, half).movedim(3, 1),
-    }
+    def labels(self) -> dict[str, Tensor]:
+        """Take the nearest pixels' labels on the half-size grid of logits and normals; 0 beyond the edges.
 
+        Returns:
+            `parts`, `mask`, `depth` and `normals`, as draw_views returns them.
+        """
+        half = (self.size[0] // 2, self.size[1] // 2)
+        index, inside = self._index(self._points(step=2).round().long())
+        depth = metres(self._at("depth", index), self.pool.field("far")[self.rows])
+        mask = (depth > 0) & inside
+        parts = self._at("parts", index).long() * mask
+        swap = constant(_PART_SWAP, parts.device)
+        normals = (self._at("normals", index).float() - 128) * mask[..., None]
+        normals = F.normalize(_turned(normals, self.placement.turn), dim=2)
+        return {
+            "parts": torch.where(self.placement.flip[:, None], swap[parts], parts).unflatten(1, half),
+            "mask": mask.unflatten(1, half),
+            "depth": _relative(depth, mask).unflatten(1, half),
+            "normals": normals.unflatten(1, half).movedim(3, 1),
+        }
 
-def _index(pool: PicturePool, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell places (B, N) in row-major pictures for x, y (B, N, 2), and whether these lie inside."""
-    height, width = pool.field("size")[rows].long().T[..., None]
-    x, y = pixels.unbind(2)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return torch.where(inside, y * width + x, 0), inside
+    def keypoints(self, person: Tensor, posed: Tensor) -> dict[str, Tensor]:
+        """Map people's keypoints to the views.
+
+        Args:
+            person: (B,) index of the person looked at.
+            posed: (B,) bool, whether that person's keypoints count.
+
+        Returns:
+            `keypoints` and `weights`, as draw_views returns them.
+        """
+        points = self.placement.to_view(self.pool.field("keypoints")[self.rows, person], self.size)
+        corner = constant((self.size[1] - 1, self.size[0] - 1), points.device)
+        inside = ((points >= 0) & (points <= corner)).all(2)
+        # Hidden points count half: where they are can only be guessed.
+        weights = self.pool.field("visibility")[self.rows, person] * 0.5 * inside * posed[:, None]
+        swap = constant(_KEYPOINT_SWAP, points.device)
+        flip = self.placement.flip[:, None]
+        return {
+            "keypoints": torch.where(flip[..., None], points[:, swap], points),
+            "weights": torch.where(flip, weights[:, swap], weights),
+        }
+
+    def _points(self, step: int) -> Tensor:
+        return self.placement.to_picture(_grid(self.size, step, self.rows.device), self.size)
+
+    def _at(self, name: str, index: Tensor) -> Tensor:
+        return self.pool.field(name)[self.rows[:, None], index]
+
+    def _index(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Tell places (B, N) in row-major pictures for x, y (B, N, 2), and whether these lie inside."""
+        height, width = self.pool.field("size")[self.rows].long().T[..., None]
+        x, y = pixels.unbind(2)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        return torch.where(inside, y * width + x, 0), inside
 
 
 def _turned(normals: Tensor, turn: Tensor) -> Tensor:
@@ -249,37 +278,3 @@ def _relative(depth: Tensor, mask: Tensor) -> Tensor:
     near = torch.where(mask, depth, torch.inf).amin(1, keepdim=True)
     far = torch.where(mask, depth, 0).amax(1, keepdim=True)
     return torch.where(mask, (depth - near) / (far - near).clamp(min=1e-3), 0)
-
-
-def look_up_keypoints(
-    pool: PicturePool,
-    rows: Tensor,
-    person: Tensor,
-    posed: Tensor,
-    placement: Placement,
-    size: tuple[int, int],
-) -> dict[str, Tensor]:
-    """Map keypoints to views.
-
-    Args:
-        pool: the pictures.
-        rows: (B,) which of them.
-        person: (B,) index of the person looked at.
-        posed: (B,) bool, whether that person's keypoints count.
-        placement: of the views.
-        size: (H, W) of the views.
-
-    Returns:
-        `keypoints` and `weights`, as draw_views returns them.
-    """
-    points = placement.to_view(pool.field("keypoints")[rows, person], size)
-    corner = constant((size[1] - 1, size[0] - 1), rows.device)
-    inside = ((points >= 0) & (points <= corner)).all(2)
-    # Hidden points count half: where they are can only be guessed.
-    weights = pool.field("visibility")[rows, person] * 0.5 * inside * posed[:, None]
-    swap = constant(_KEYPOINT_SWAP, rows.device)
-    flip = placement.flip[:, None]
-    return {
-        "keypoints": torch.where(flip[..., None], points[:, swap], points),
-        "weights": torch.where(flip, weights[:, swap], weights),
-    }
