@@ -82,6 +82,9 @@ def _add_people(commands) -> None:
         "people", help="measure how people are found, and whether to look at them one by one"
     )
     command.add_argument("--count", type=int, default=48, help="of rendered pictures, a third upright")
+    command.add_argument(
+        "--seed", type=int, default=20264, help="of the pictures; the finder was tuned on the default's"
+    )
     command.add_argument("--data", type=Path, help="take the pictures of this folder (see generate) instead")
     command.add_argument("--backgrounds", type=Path, help="photos without people, to render on")
     command.add_argument("--photos", type=Path, help="real photos with annotations.json")
@@ -111,7 +114,7 @@ def _evaluate(weights: Path, data: Path, count: int, photos: Path | None) -> Non
     print(as_table(figures))
 
 
-def _people(count: int, data: Path | None, backgrounds: Path | None, photos: Path | None) -> None:
+def _people(count: int, seed: int, data: Path | None, backgrounds: Path | None, photos: Path | None) -> None:
     from sapiens_demo.estimator import Estimator
     from sapiens_demo.mini_finder import MiniFinder
     from sapiens_demo.training.people_evaluation import as_markdown, count_in_photos, measure, read_samples
@@ -120,7 +123,7 @@ def _people(count: int, data: Path | None, backgrounds: Path | None, photos: Pat
     estimator = Estimator()
     finder = MiniFinder(estimator.models)
     paths = sorted(backgrounds.glob("*.jpg")) if backgrounds else []
-    samples = read_samples(data, count) if data else people_samples(count, paths)
+    samples = read_samples(data, count) if data else people_samples(count, paths, seed)
     people = measure(estimator, finder, samples)
     print(as_markdown(people, count_in_photos(finder, photos) if photos else ()))
 

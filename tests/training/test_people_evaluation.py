@@ -110,6 +110,8 @@ def test_the_set_is_the_same_every_time(crowd):
     again = people_sample(0, LANDSCAPE, [])
     assert np.array_equal(again.image, crowd[0].image)
     assert np.array_equal(again.keypoints, crowd[0].keypoints)
+    other = people_sample(0, LANDSCAPE, [], SEED + 1)
+    assert not np.array_equal(other.image, again.image)
     assert [sample.parts.shape for sample in crowd] == [LANDSCAPE, LANDSCAPE, UPRIGHT]
     assert all(2 <= len(sample.boxes) <= 3 for sample in crowd)
     assert len({sample.image.tobytes() for sample in crowd}) == 3
